@@ -1,0 +1,36 @@
+# Everything runs in .venv. PYTHON chooses the interpreter (3.11 or newer), PIP_ARGS goes to pip.
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: setup demo notebooks test test-slow test-gpu check
+.DELETE_ON_ERROR:
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "installing into .venv: some minutes the first time"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) --editable '.[dev]'
+	@command -v bwrap >/dev/null || .ci/bubblewrap
+	@touch $@
+
+demo: setup
+	@$(BIN)/autograder demo
+
+notebooks: setup
+	$(BIN)/autograder build
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m "not slow" -k cuda
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"

@@ -1,0 +1,99 @@
+"""Which of a notebook's bindings of an exercise's name is graded.
+
+Enters: the statements of a notebook. Leaves: a `Choice` for each exercise: the binding that counts, with what was
+passed over. The last binding that is not the untouched stub counts; `softmax = wrap(softmax)` goes on with the answer
+before it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from autograder.course import Exercise
+from autograder.needs import Namespace
+from autograder.statements import Piece, compile_complaint
+from autograder.stubs import fingerprint, is_stub, is_value, released_stub
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The graded binding of an exercise's name (several statements where one wraps another), and all others."""
+
+    exercise: str
+    graded: tuple[Piece, ...] = ()
+    different: tuple[Piece, ...] = ()  # earlier answers that are not the same program
+    alike: tuple[Piece, ...] = ()  # earlier copies of the graded answer
+    passed_over: tuple[tuple[Piece, str], ...] = ()  # bindings that are no answer, each with what it is
+    stubs: tuple[Piece, ...] = ()
+    refused: tuple[tuple[Piece, str], ...] = ()  # bindings that Python does not compile, each with its complaint
+
+
+def choose(exercise: Exercise, namespace: Namespace, answers: frozenset[str]) -> Choice:
+    """Looks at all bindings of one exercise's name; `answers` are the names of all exercises."""
+    name = exercise.name
+    released = released_stub(exercise.stub, name)
+    stubs: list[Piece] = []
+    passed_over: list[tuple[Piece, str]] = []
+    refused: list[tuple[Piece, str]] = []
+    groups: list[list[Piece]] = []
+    for piece in namespace.binders.get(name, []):
+        kind = _kind(piece, name, released, answers)
+        if kind == "stub":
+            stubs.append(piece)
+        elif complaint := compile_complaint(piece):
+            refused.append((piece, complaint))
+        elif kind != "answer":
+            passed_over.append((piece, kind))
+        elif groups and _goes_on(piece, name, namespace):
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    if not groups and not stubs and not refused:  # better a library's function or a value than nothing at all
+        last = [piece for piece, _ in passed_over[-1:]] or namespace.made_by_exec(name)[-1:]
+        groups, passed_over = [[piece] for piece in last], passed_over[:-1]
+    choice = Choice(name, passed_over=tuple(passed_over), stubs=tuple(stubs), refused=tuple(refused))
+    return _with_groups(choice, groups, namespace) if groups else choice
+
+
+def _kind(piece: Piece, name: str, released: str, answers: Iterable[str]) -> str:
+    if is_stub(piece.node, name, released):
+        return "stub"
+    if isinstance(piece.node, ast.Import | ast.ImportFrom):
+        return "an import from a library"
+    if is_value(piece.node, name, answers):
+        return "a value, no function"
+    return "answer"
+
+
+def _goes_on(piece: Piece, name: str, namespace: Namespace) -> bool:
+    """Whether a binding uses what the name was bound to before: a wrapper, a decorator, a subclass of itself."""
+    return name in namespace.uses(piece).now
+
+
+def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace) -> Choice:
+    graded, earlier = groups[-1], groups[:-1]
+    while earlier and _needs_earlier(graded, choice.exercise, namespace):
+        graded = earlier.pop() + graded
+    mine = [fingerprint(piece.node) for piece in graded]
+    same = [group for group in earlier if [fingerprint(piece.node) for piece in group] == mine]
+    return replace(
+        choice,
+        graded=tuple(graded),
+        different=tuple(group[-1] for group in earlier if group not in same),
+        alike=tuple(group[-1] for group in same),
+    )
+
+
+def _needs_earlier(graded: list[Piece], name: str, namespace: Namespace) -> bool:
+    """Whether the answer calls its predecessor by another name: `old = softmax` before `def softmax(x): return
+    old(x)`.
+    """
+    helpers = {each for piece in graded for each in namespace.uses(piece).all} - namespace.exercises
+    return any(
+        piece.index < graded[0].index and name in namespace.uses(piece).now
+        for helper in helpers
+        for piece in namespace.binders.get(helper, [])
+        if isinstance(piece.node, ast.Assign | ast.AnnAssign)
+    )

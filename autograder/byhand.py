@@ -1,0 +1,74 @@
+"""`pytest tests/<lesson> --submission FILE [--device cuda]`: the hidden suites by hand, with all that pytest offers.
+
+Without --submission the model answer is run, in the box, as a student's notebook would be. Each file of tests gets a
+fresh fork. Runs of a class do without this plugin: suite.py gives them the same fixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autograder.class_run import DEVICES, Grader
+from autograder.course import find_course
+from autograder.errors import AutograderError
+from autograder.grade import open_case
+from autograder.inputs import Inputs
+from autograder.sandbox import choose_box
+from autograder.suite import Case, draw_inputs, on_each_device
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the hidden suites."""
+    group = parser.getgroup("autograder")
+    group.addoption("--submission", type=Path, help="notebook to run the hidden suites on; the model answer without it")
+    group.addoption("--student", default="by-hand", help="whose random inputs the suites draw")
+    group.addoption("--device", choices=sorted(DEVICES), default="both", help="where the suites run")
+    group.addoption("--sandbox", default="auto", help="auto, bubblewrap, landlock or none")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test that draws inputs on each device."""
+    on_each_device(metafunc, DEVICES[metafunc.config.getoption("--device")])
+
+
+@pytest.fixture(scope="package")
+def grader(request: pytest.FixtureRequest) -> Iterator[Grader]:
+    """The lesson whose suites are run, made ready."""
+    course = find_course(request.path)
+    lesson = course.lesson(request.path.relative_to(course.root / "tests").parts[0])
+    with Grader(course, lesson, box=choose_box(request.config.getoption("--sandbox"))) as grader:
+        yield grader
+
+
+@pytest.fixture(scope="module")
+def case(request: pytest.FixtureRequest, grader: Grader) -> Iterator[Case]:
+    """The submission in a fresh fork."""
+    option = request.config.getoption
+    path = option("--submission") or grader.course.source(grader.lesson.name)
+    try:
+        with open_case(path, option("--student"), grader.workshop) as case:
+            yield case
+    except AutograderError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def student(case: Case) -> Any:
+    """The submission's exercises."""
+    return case.student
+
+
+@pytest.fixture
+def reference(case: Case) -> Any:
+    """The model answers."""
+    return case.reference
+
+
+@pytest.fixture
+def inputs(request: pytest.FixtureRequest, case: Case, device: str) -> Inputs:
+    """Random inputs on the test's device."""
+    return draw_inputs(case, request.node, device)

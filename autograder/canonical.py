@@ -1,0 +1,120 @@
+"""The notebook that goes to `autograded/`: a student's cells in their order, nbgrader's marks where the answers are.
+
+Colab drops nbgrader's metadata, people duplicate and merge cells, and nbgrader stops at the first of these. So nothing
+of a submission's metadata or output is kept: what an answer's cell is worth comes from the release, and where the
+answer is, from the reader of submissions. Enters: the release, a read submission. Leaves: a notebook that nbgrader
+takes. Must not change what a student wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from autograder.report import exercise_html, exercise_text
+from autograder.results import SubmissionResult
+
+if TYPE_CHECKING:
+    from autograder.notebook import Cell, Notebook
+    from autograder.program import Answer, Program
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an answer was found, and its text there and by itself."""
+
+    number: int | None  # of the submitted cell; None: it was not handed in
+    whole: str | None  # that cell's text, where it may become the graded cell
+    own: str  # the answer alone, for a cell of its own
+
+
+def canonical(release: NotebookNode, notebook: Notebook, program: Program) -> NotebookNode:
+    """`notebook` rebuilt: every graded cell of `release` occurs in it once, all other cells carry no marks.
+
+    An answer that shares its cell with another, or was found in no code cell, gets a cell of its own after the place
+    it was found in; what was not handed in comes last, as it was released, so that nbgrader knows it for untouched.
+    """
+    homes: dict[int, NotebookNode] = {}  # number of a submitted cell -> the graded cell that it becomes
+    extra: dict[int | None, list[NotebookNode]] = {}  # cells put in after that number; None: at the end
+    for graded in graded_cells(release):
+        place = _place(graded, notebook, program)
+        if place.whole is not None and place.number is not None and place.number not in homes:
+            homes[place.number] = _graded(graded, place.whole)
+        else:
+            extra.setdefault(place.number, []).append(_graded(graded, place.own))
+    cells = [
+        node
+        for cell in notebook.cells
+        for node in (homes.get(cell.number) or _plain(cell), *extra.get(cell.number, ()))
+    ]
+    fresh: NotebookNode = nbformat.v4.new_notebook(cells=[*cells, *extra.get(None, ())], metadata=release.metadata)
+    fresh.nbformat_minor = 5
+    return fresh
+
+
+def graded_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    """Cells that nbgrader asks points for, in order."""
+    return (cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade"))
+
+
+def add_feedback(notebook: NotebookNode, result: SubmissionResult) -> None:
+    """Puts each exercise's tests under its cell, as text and as escaped HTML."""
+    results = {exercise.name: exercise for exercise in result.exercises}
+    for cell in graded_cells(notebook):
+        exercise = results.get(cell.metadata.nbgrader.grade_id)
+        if exercise is not None and cell.cell_type == "code":
+            data = {"text/plain": exercise_text(exercise), "text/html": exercise_html(exercise)}
+            cell.outputs = [nbformat.v4.new_output("display_data", data)]
+
+
+def _place(graded: NotebookNode, notebook: Notebook, program: Program) -> Place:
+    grade_id = graded.metadata.nbgrader.grade_id
+    if graded.cell_type == "markdown":
+        return _place_written(grade_id, graded, notebook.cells, program)
+    answer = program.answers.get(grade_id)
+    home = next((cell for cell in notebook.cells if answer is not None and cell.number == answer.cell), None)
+    own = (_own_code(answer) if answer is not None else "") or graded.source
+    if answer is None or home is None:
+        return Place(None, None, own)
+    guests = {other.exercise for other in program.answers.values() if other.cell == answer.cell} - {grade_id}
+    fits = home.kind == "code" and home.grade_id not in guests
+    return Place(home.number, home.source if fits else None, own)
+
+
+def _place_written(grade_id: str, graded: NotebookNode, cells: Iterable[Cell], program: Program) -> Place:
+    text = program.written.get(grade_id)
+    if not text:
+        text = graded.source
+    same = [cell for cell in cells if cell.kind == "markdown" and cell.source.strip() == text.strip()]
+    home = next((cell for cell in same if cell.grade_id == grade_id), same[0] if same else None)
+    return Place(home.number, home.source, text) if home else Place(None, None, text)
+
+
+def _own_code(answer: Answer) -> str:
+    """An answer that gets a cell of its own, with a note of where it was found; nothing where there is no code."""
+    code = "\n\n".join(statement.source for statement in answer.statements if statement.cell == answer.cell)
+    return f"# {answer.exercise} was found in cell {answer.cell} of the submitted notebook\n{code}" if code else ""
+
+
+def _plain(cell: Cell) -> NotebookNode:
+    return _new_cell(cell.kind, cell.source, id=f"cell-{cell.number}")
+
+
+def _graded(released: NotebookNode, source: str) -> NotebookNode:
+    """A released cell's marks around a student's text."""
+    marks = {"nbgrader": dict(released.metadata.nbgrader)}
+    return _new_cell(released.cell_type, source, id=released.metadata.nbgrader.grade_id, metadata=marks)
+
+
+def _new_cell(kind: str, source: str, **fields: Any) -> NotebookNode:
+    v4 = nbformat.v4
+    make: dict[str, Callable[..., NotebookNode]] = {
+        "code": v4.new_code_cell,
+        "markdown": v4.new_markdown_cell,
+        "raw": v4.new_raw_cell,
+    }
+    return make[kind](source, **fields)

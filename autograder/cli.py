@@ -1,0 +1,210 @@
+"""The `autograder` command. Data go to stdout, everything for the eye to stderr.
+
+Exit codes: 0 every submission is graded or in review; 1 at least one could not be read; 2 we broke, or a wrong call.
+An error is one line that says whose fault it is and what to do; a traceback goes to a log that the line names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autograder import __version__
+from autograder.course import find_course
+from autograder.errors import AutograderError, GraderError, SubmissionError
+from autograder.report import clean, one_line
+from autograder.results import Results
+
+if TYPE_CHECKING:
+    from autograder.collection import Submission
+
+OK, UNREADABLE, BROKEN = 0, 1, 2
+INTERRUPTED = 130  # as a shell names a command that Ctrl-C ended
+
+app = typer.Typer(
+    help="Grades notebooks in which students build the Transformer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Entry point of the `autograder` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; whatever happens, no traceback reaches the terminal."""
+    console = Console(stderr=True)
+    try:
+        code = int(app(arguments, prog_name="autograder", standalone_mode=False) or OK)
+        if code == INTERRUPTED:
+            console.print("stopped; what was graded so far is in the gradebook")
+        return code
+    except AutograderError as error:
+        return _complain(console, error)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own: the call is wrong
+            return _wrong_call(console, error)
+        log = _log(error)
+        what = escape(f"{one_line(repr(error))}; report it with {log}")
+        console.print(f"[red]internal error[/] (ours, no submission's): {what}", soft_wrap=True)
+        return BROKEN
+
+
+@app.callback(invoke_without_command=True)
+def _version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def build(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Lessons to build; all if none is named.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a notebook is stale.")] = False,
+) -> int:
+    """Make source/ and release/ from solutions/."""
+    from autograder.build import build as build_lessons
+
+    console = Console(stderr=True)
+    course = find_course(Path.cwd())
+    stale = [path for built in build_lessons(course, lessons or (), check=check) for path in built.changed]
+    if check and stale:
+        names = ", ".join(str(path.relative_to(course.root)) for path in stale)
+        raise GraderError(f"stale: {names}; run `autograder build` and commit what it writes")
+    for path in stale:
+        console.print(f"wrote {escape(str(path.relative_to(course.root)))}")
+    if not stale:
+        console.print("all notebooks are up to date")
+    course.secret()  # hidden inputs are drawn from it: it is made with the first build
+    return OK
+
+
+@app.command()
+def grade(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Notebooks, or a folder of them.")],
+    lesson: Annotated[str, typer.Option(help="The lesson they answer.")],
+    student: Annotated[str | None, typer.Option(help="Whose notebook it is, or the only one to grade.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or both.")] = "auto",
+    sandbox: Annotated[str, typer.Option(help="auto, bubblewrap, landlock, or none: no box at all.")] = "auto",
+    json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write results here too; - is stdout.")] = None,
+    gradebook: Annotated[bool, typer.Option("--gradebook/--no-gradebook", help="Record marks for nbgrader.")] = True,
+) -> int:
+    """Grade submissions of one lesson."""
+    from autograder.doctor import choose_device
+    from autograder.marking import grade_into_course, write_file
+    from autograder.report import table
+    from autograder.results import to_json
+    from autograder.sandbox import choose_box
+
+    console = Console(stderr=True)
+    course = find_course(Path.cwd())
+    course.lesson(lesson)
+    device, box = choose_device(device), choose_box(sandbox)
+    submissions = _submissions(paths, lesson, student)
+    run = grade_into_course(
+        course, lesson, submissions, device=device, box=box, console=console, gradebook=gradebook
+    )
+    if json == "-":
+        sys.stdout.buffer.write(to_json(run.results))
+    elif json is not None:
+        write_file(Path(json), to_json(run.results))
+    console.print(table(run.results))
+    if box == "none":
+        console.print("[red]warning:[/] no box: students' code ran with all your rights")
+    places = {"results": run.results_json, "feedback": run.feedback, "details, for you only": run.details}
+    for name, place in places.items():
+        console.print(f"{name}: {escape(str(place))}", soft_wrap=True)
+    return _exit_code(console, run.results)
+
+
+@app.command()
+def demo() -> int:
+    """Build, make a sample class, grade it, and say what happened to each."""
+    from autograder.demo import show
+
+    show(find_course(Path.cwd()), Console(stderr=True))
+    return OK
+
+
+@app.command()
+def doctor() -> int:
+    """Say what this machine offers: box, devices, versions, and what is missing."""
+    from autograder.doctor import examine
+
+    rows = Table("what", "", "found", "what to do")
+    for finding in examine(Path.cwd()):
+        mark = "[green]✔[/]" if finding.good else "[yellow]○[/]"
+        rows.add_row(escape(finding.what), mark, escape(finding.found), escape(finding.advice))
+    Console().print(rows)
+    return OK
+
+
+def _exit_code(console: Console, results: Results) -> int:
+    """What a run comes to; what broke on our side is named, and weighs more than a file that could not be read."""
+    for fault in results.faults:
+        console.print(f"[red]error[/] (ours; the points are held back): {escape(one_line(fault, 400))}", soft_wrap=True)
+    if results.faults:
+        return BROKEN
+    return UNREADABLE if any(one.status == "unreadable" for one in results.submissions) else OK
+
+
+def _submissions(paths: list[Path], lesson: str, student: str | None) -> list[Submission]:
+    """The submissions at all paths; one student cannot come twice."""
+    from autograder.collection import find_submissions
+
+    if student is not None and (Path(student).name != student or student in (".", "..")):
+        raise GraderError(f"--student {one_line(student)} cannot be the name of a folder; take out its slashes")
+    found: dict[str, Submission] = {}
+    for path in paths:
+        for submission in find_submissions(path, lesson, student):
+            if submission.student in found:
+                raise GraderError(f"{one_line(submission.student)} is in more than one PATH; grade those one by one")
+            found[submission.student] = submission
+    return list(found.values())
+
+
+def _wrong_call(console: Console, error: Any) -> int:
+    """What is wrong with the command line, and where its help is; the help itself where nothing was asked for."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if "\n" not in message:
+        command = context.command_path if context else "autograder"
+        message = f"[red]wrong call[/]: {escape(clean(message))} See `{command} --help`."
+    console.print(message, soft_wrap=True)
+    return BROKEN
+
+
+def _complain(console: Console, error: AutograderError) -> int:
+    """One line: whose fault, what, and what to do."""
+    theirs = isinstance(error, SubmissionError)
+    head = "[red]cannot be read[/]" if theirs else "[red]error[/]"
+    console.print(f"{head}: {escape(clean(str(error)))}", soft_wrap=True)
+    return UNREADABLE if theirs else BROKEN
+
+
+def _log(error: Exception) -> Path:
+    """Writes the traceback where the course keeps its logs, or among temporary files."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        path = find_course(Path.cwd()).state / "error.log"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except (GraderError, OSError):
+        handle, name = tempfile.mkstemp(suffix=".log", prefix="autograder-")
+        os.close(handle)
+        path = Path(name)
+        path.write_text(text, encoding="utf-8", errors="replace")
+    return path
+
+

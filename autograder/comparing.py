@@ -1,0 +1,136 @@
+"""A student's result beside the wanted one: structure, then shape, then type, then values.
+
+Enters: nests of tensors and numbers. Leaves: nothing, or a `Mismatch`. Its text reaches the student, so it holds
+shapes, types, devices, counts and rough sizes, never a value of a hidden input or of a wanted result.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autograder.tolerance import Judgement, excess, within
+
+Names = str | tuple[str, ...]
+
+
+class Mismatch(AssertionError):  # noqa: N818 - the word a suite's author thinks of
+    """A result that is not what the lesson promises: `wanted`, `got` and a `hint` (may be empty)."""
+
+    def __init__(self, wanted: str, got: str, hint: str = "") -> None:
+        super().__init__(f"wanted {wanted}\ngot {got}" + (f"\n\nhint: {hint}" if hint else ""))
+        self.wanted = wanted
+        self.got = got
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One leaf of a result, the student's beside the wanted one, and what to call it."""
+
+    name: str
+    got: Tensor
+    wanted: Tensor
+    is_number: bool  # the contract has a plain number here, whose type is free
+
+
+def paired(got: Any, wanted: Any, names: Names = "result", hint: str = "") -> list[Pair]:
+    """The leaves of two results; Mismatch where structure or a shape differs.
+
+    A list may be a tuple and a number a 0-d tensor, either way round; a stacked tensor is no list.
+    """
+    if isinstance(wanted, tuple | list):
+        return _paired_sequence(got, wanted, names, hint)
+    name = names if isinstance(names, str) else "result"
+    if isinstance(wanted, dict):
+        if not isinstance(got, dict) or got.keys() != wanted.keys():
+            raise Mismatch(f"{name} to be a dict with the keys {sorted(wanted)}", kind(got), hint)
+        return [pair for key in wanted for pair in paired(got[key], wanted[key], f"{name}[{key!r}]", hint)]
+    return [_paired_leaf(got, wanted, name, hint)]
+
+
+def check_types(pair: Pair, hint: str = "") -> None:
+    """Mismatch where dtype or device of a tensor is not the wanted one; numbers are free."""
+    if pair.is_number:
+        return
+    if pair.got.dtype != pair.wanted.dtype:
+        raise Mismatch(f"{pair.name} of dtype {plain(pair.wanted.dtype)}", plain(pair.got.dtype), hint)
+    if pair.got.device != pair.wanted.device:
+        raise Mismatch(f"{pair.name} on device {pair.wanted.device}", str(pair.got.device), hint)
+
+
+def check_values(pair: Pair, judgement: Judgement, dtype: torch.dtype, hint: str = "") -> None:
+    """Mismatch where an entry lies further from the truth than the allowance for `dtype`.
+
+    Whole numbers and truth values are compared as they are: a mask of zeros and ones has the right values, though
+    the wrong type.
+    """
+    if within(pair.got, judgement):
+        return
+    ratio = excess(pair.got, judgement, dtype)
+    if not (ratio > 1).any():
+        return
+    note = ""
+    if not pair.is_number and pair.got.dtype != pair.wanted.dtype:
+        note = f"; its dtype is {plain(pair.got.dtype)}, where {plain(pair.wanted.dtype)} is wanted"
+    strange = pair.got.to(judgement.truth).isnan() & ~judgement.truth.isnan()
+    if strange.any():
+        raise Mismatch(f"{pair.name} without NaN", f"NaN in {_share(strange)}{note}", hint)
+    if (infinite := ratio.isinf()).any():
+        raise Mismatch(f"{pair.name} finite where it should be", f"{_share(infinite)} not so{note}", hint)
+    if not pair.wanted.is_floating_point():
+        raise Mismatch(f"{pair.name} with the right entries", f"{_share(ratio > 1)} wrong{note}", hint)
+    size = f"the largest error is about {_rough(float(ratio.amax()))} times what rounding explains"
+    raise Mismatch(f"{pair.name} right up to rounding", f"{_share(ratio > 1)} off; {size}{note}", hint)
+
+
+def kind(thing: Any) -> str:
+    """What something is, in a student's words: `a tensor of shape (2, 3)`, `a list of 4`, `None`."""
+    if isinstance(thing, Tensor):
+        return f"a tensor of shape {tuple(thing.shape)}"
+    if isinstance(thing, tuple | list):
+        return f"a {type(thing).__name__} of {len(thing)}"
+    if isinstance(thing, dict):
+        return f"a dict with the keys {sorted(map(str, thing))}"
+    if thing is None:
+        return "None"
+    name = getattr(thing, "kind", type(thing).__name__)  # student.Foreign: what crossed the border only by its type
+    return f"an object of type {name}"
+
+
+def plain(dtype: torch.dtype) -> str:
+    """`float32`, not `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _paired_sequence(got: Any, wanted: tuple[Any, ...] | list[Any], names: Names, hint: str) -> list[Pair]:
+    name = names if isinstance(names, str) else "result"
+    parts = names if isinstance(names, tuple) else tuple(f"{name}[{i}]" for i in range(len(wanted)))
+    if not isinstance(got, tuple | list) or len(got) != len(wanted):
+        listed = f": {', '.join(names)}" if isinstance(names, tuple) else ""
+        raise Mismatch(f"{name} to be a {type(wanted).__name__} of {len(wanted)}{listed}", kind(got), hint)
+    triples = zip(got, wanted, parts, strict=True)
+    return [pair for ours, theirs, part in triples for pair in paired(ours, theirs, part, hint)]
+
+
+def _paired_leaf(got: Any, wanted: Any, name: str, hint: str) -> Pair:
+    is_number = not isinstance(wanted, Tensor)
+    if is_number and isinstance(got, bool | int | float):
+        got = torch.tensor(got, dtype=torch.float64)
+    if not isinstance(got, Tensor) or got.is_complex():
+        what = "a complex tensor" if isinstance(got, Tensor) else kind(got)
+        raise Mismatch(f"{name} to be a {'number' if is_number else 'tensor'}", what, hint)
+    wanted = torch.as_tensor(wanted, dtype=torch.float64) if is_number else wanted
+    if got.shape != wanted.shape:
+        raise Mismatch(f"{name} of shape {tuple(wanted.shape)}", str(tuple(got.shape)), hint)
+    return Pair(name, got, wanted, is_number)
+
+
+def _share(entries: Tensor) -> str:
+    return f"{int(entries.sum())} of {entries.numel()} entries"
+
+
+def _rough(ratio: float) -> str:
+    """A size to one digit: 3.2 -> 3, 47 -> 50, 123456 -> 1e5."""
+    return f"{ratio:.0e}".replace("e+0", "e") if ratio >= 1000 else f"{float(f'{ratio:.1g}'):g}"

@@ -1,0 +1,232 @@
+"""nbgrader's gradebook and `autograded/`, as if nbgrader had graded: formgrader, feedback and export go on from here.
+
+Enters: a graded submission. Leaves: rows in nbgrader's database, through its own models, and a notebook in
+`autograded/<student>/<lesson>/`. One commit a submission. A manual mark, extra credit and a comment are never
+touched, and a submission that could not be read changes nothing: an earlier mark outlives it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbconvert.exporters.exporter import ResourcesDict
+from nbformat import NotebookNode
+from nbgrader import api
+from nbgrader import preprocessors as steps
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import compute_checksum
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from traitlets.config.loader import PyFileConfigLoader
+
+from autograder.canonical import add_feedback, canonical, graded_cells
+from autograder.course import Course, Lesson
+from autograder.errors import GraderError
+from autograder.results import ExerciseResult, SubmissionResult
+
+if TYPE_CHECKING:
+    from autograder.class_run import Graded
+
+NO_RESPONSE = "No response."  # nbgrader's own words for an untouched answer
+READ_ONLY = 0o444  # as nbgrader leaves autograded notebooks
+# What `nbgrader generate_assignment` does to a source notebook up to the step that fills the gradebook.
+SAVING_STEPS = (
+    steps.LockCells,
+    steps.ClearSolutions,
+    steps.ClearOutput,
+    steps.CheckCellMetadata,
+    steps.ComputeChecksums,
+    steps.SaveCells,
+)
+
+
+class Marks:
+    """The gradebook of one lesson, open for one run."""
+
+    def __init__(self, course: Course, lesson: Lesson, directory: CourseDirectory, gradebook: api.Gradebook) -> None:
+        self._course, self._directory, self._gradebook = course, directory, gradebook
+        self._release = nbformat.read(course.release(lesson.name), as_version=4)
+        self._lesson = lesson.name
+        self._late = steps.AssignLatePenalties(config=directory.config)
+        self._late.init_plugin()
+
+    def record(self, graded: Graded) -> None:
+        """Writes one submission's marks and its autograded notebook; leaves all as it is where it could not be read.
+
+        Raises GraderError where the database refuses, or where a student's name is no folder's name.
+        """
+        result = graded.result
+        if result.status == "unreadable" or graded.notebook is None or graded.program is None:
+            return
+        notebook = canonical(self._release, graded.notebook, graded.program)
+        add_feedback(notebook, result)
+        self._write(result, notebook)
+        try:
+            self._mark(result, notebook)
+        except (SQLAlchemyError, api.InvalidEntry) as error:
+            self._gradebook.db.rollback()
+            where = f"{self._directory.db_url} cannot be written ({_reason(error)})"
+            raise GraderError(f"{where}; close what holds it open, and grade again") from error
+
+    def _mark(self, result: SubmissionResult, notebook: NotebookNode) -> None:
+        session = self._gradebook.db
+        self._gradebook.update_or_create_student(result.student)
+        stamp = {"timestamp": stamp} if (stamp := self._timestamp(result)) else {}
+        with session.no_autoflush:  # nbgrader builds the submission's rows before it adds them
+            submission = self._gradebook.update_or_create_submission(self._lesson, result.student, **stamp)
+        submitted = next(one for one in submission.notebooks if one.name == self._lesson)
+        cells = {cell.metadata.nbgrader.grade_id: cell for cell in graded_cells(notebook)}
+        exercises, review = {one.name: one for one in result.exercises}, to_review(result)
+        for grade, name in _with_names(session, api.Grade, submitted):
+            if name in cells:
+                set_grade(grade, exercises.get(name), name in review, untouched(cells[name]))
+        for comment, name in _with_names(session, api.Comment, submitted):
+            comment.auto_comment = NO_RESPONSE if name in cells and untouched(cells[name]) else None
+        session.flush()
+        submitted.late_submission_penalty = self._late_penalty(submission, submitted)
+        session.commit()
+
+    def _late_penalty(self, submission: api.SubmittedAssignment, submitted: api.SubmittedNotebook) -> float | None:
+        """What the course's late plugin takes off, between 0 and the score, as nbgrader's own step does."""
+        seconds = submission.total_seconds_late
+        if not seconds:
+            return None
+        penalty = self._late.plugin_inst.late_submission_penalty(submission.student_id, submitted.score, seconds)
+        return None if penalty is None else min(max(penalty, 0.0), submitted.score)
+
+    def _timestamp(self, result: SubmissionResult) -> Any:
+        """When a submission came in, where nbgrader's `timestamp.txt` lies beside it."""
+        return self._directory.get_existing_timestamp(str(Path(result.path).parent)) if result.path else None
+
+    def _write(self, result: SubmissionResult, notebook: NotebookNode) -> None:
+        """Replaces the student's autograded notebook, and the time stamp by which nbgrader sees what is newer."""
+        if Path(result.student).name != result.student or result.student in ("", "..", "."):
+            raise GraderError(f"{result.student!r} cannot be a student's folder; name them by --student")
+        step = self._directory.autograded_directory
+        folder = Path(self._directory.format_path(step, result.student, self._lesson))
+        texts = {f"{self._lesson}.ipynb": nbformat.v4.writes(notebook) + "\n"}
+        if (stamp := Path(result.path).parent / "timestamp.txt").is_file():
+            texts["timestamp.txt"] = stamp.read_text(encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+                (folder / name).chmod(READ_ONLY)
+        except OSError as error:
+            raise GraderError(f"{folder} cannot be written ({error.strerror}); make it writable") from error
+
+
+@contextmanager
+def open_marks(course: Course, lesson: Lesson) -> Iterator[Marks]:
+    """The gradebook where nbgrader puts it, with the lesson in it; closed at the end."""
+    # nbgrader writes the traceback of a database error to this log, and raises; a message of ours is enough.
+    logging.getLogger("tornado.application").addHandler(logging.NullHandler())
+    directory = course_directory(course)
+    ensure_assignment(course, lesson.name, directory)
+    with closing(_open(directory)) as gradebook:
+        yield Marks(course, lesson, directory, gradebook)
+
+
+def course_directory(course: Course) -> CourseDirectory:
+    """nbgrader's view of the course: its nbgrader_config.py, folders and database."""
+    try:
+        config = PyFileConfigLoader("nbgrader_config.py", path=str(course.root)).load_config()
+    except Exception as error:  # a config file is a program: anything may come of it
+        raise GraderError(f"{course.root / 'nbgrader_config.py'} cannot be loaded ({error}); mend it") from error
+    return CourseDirectory(config=config, root=str(course.root))
+
+
+def ensure_assignment(course: Course, lesson: str, directory: CourseDirectory) -> None:
+    """Puts the lesson's cells and points into the gradebook where they are not there as the source has them.
+
+    Raises GraderError where nbgrader refuses: cells cannot come or go once submissions are recorded.
+    """
+    wanted = nbformat.read(course.source(lesson), as_version=4)
+    with closing(_open(directory)) as gradebook:
+        if _recorded_points(gradebook, lesson) == _points(wanted):
+            return
+        gradebook.update_or_create_assignment(lesson)
+    names = {"notebook": lesson, "assignment": lesson, "student": ".", "db_url": directory.db_url}
+    resources = ResourcesDict(nbgrader=names)
+    try:
+        for step in SAVING_STEPS:
+            wanted, resources = step(config=directory.config)(wanted, resources)
+    except RuntimeError as error:
+        told = f"{lesson} changed after submissions were recorded: {error}"
+        raise GraderError(f"{told}; build the lesson they had, or move the gradebook away") from error
+
+
+def set_grade(grade: api.Grade, exercise: ExerciseResult | None, review: bool, unanswered: bool) -> None:
+    """What nbgrader's SaveAutoGrades would write; a score of ours in place of one read from a cell's output.
+
+    A manual mark stays, and asks to be looked at again. Where nothing of an exercise was judged, its score stays.
+    """
+    if exercise is None:
+        grade.auto_score = 0.0 if unanswered else None
+    elif _is_judged(exercise):
+        grade.auto_score = exercise.score
+    grade.needs_manual_grade = review or grade.manual_score is not None or grade.auto_score is None
+
+
+def to_review(result: SubmissionResult) -> frozenset[str]:
+    """The exercises that a person has to look at: named in the message, or without any verdict; all if that is none."""
+    if result.status != "needs_review":
+        return frozenset()
+    names = frozenset(exercise.name for exercise in result.exercises)
+    named = {name for name in names if re.search(rf"\b{re.escape(name)}\b", result.message)}
+    named |= {exercise.name for exercise in result.exercises if not _is_judged(exercise)}
+    return frozenset(named) or names
+
+
+def untouched(cell: NotebookNode) -> bool:
+    """Whether a graded cell is still as it was released."""
+    return bool(cell.metadata.nbgrader.get("checksum") == compute_checksum(cell))
+
+
+def _is_judged(exercise: ExerciseResult) -> bool:
+    return any(test.outcome != "not_judged" for test in exercise.tests)
+
+
+def _open(directory: CourseDirectory) -> api.Gradebook:
+    """Opens or makes the database; nbgrader calls `alembic` by name, which stands beside this Python."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        return api.Gradebook(directory.db_url, directory.course_id)
+    except (SQLAlchemyError, OSError) as error:
+        told = f"{directory.db_url} cannot be opened ({_reason(error)})"
+        raise GraderError(f"{told}; check the file, or move it away") from error
+    finally:
+        os.environ["PATH"] = before
+
+
+def _with_names(session: Any, kind: type[Any], submitted: api.SubmittedNotebook) -> list[tuple[Any, str]]:
+    """Grades or comments of a submitted notebook, each with its cell's name, in one query."""
+    named = select(kind, api.BaseCell.name).join(api.BaseCell, kind.cell_id == api.BaseCell.id)
+    return [tuple(row) for row in session.execute(named.where(kind.notebook_id == submitted.id))]
+
+
+def _recorded_points(gradebook: api.Gradebook, lesson: str) -> dict[str, float] | None:
+    try:
+        notebook = gradebook.find_notebook(lesson, lesson)
+    except api.MissingEntry:
+        return None
+    return {cell.name: float(cell.max_score) for cell in notebook.grade_cells}
+
+
+def _points(notebook: NotebookNode) -> dict[str, float]:
+    return {cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points) for cell in graded_cells(notebook)}
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a database's complaint."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

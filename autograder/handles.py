@@ -1,0 +1,199 @@
+"""Handles of modules that live in the box. Parameters and buffers live outside and travel with each call.
+
+`student.MultiHeadAttention(32, 4)` is a Handle: callable, with `parameters`, `named_parameters`, `state_dict`,
+`load_state_dict`, `train`, `eval`, `to`, `zero_grad` and `requires_grad_` as an nn.Module has them, and with its
+parameters as attributes (`handle.W_Q.weight`). An optimiser outside trains it; an exercise that trains or fills it
+inside has its effect outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from autograder.inside import wire
+
+Made = tuple[str, tuple[Any, ...], dict[str, Any]]  # the call that made a module
+
+
+class Handle:
+    """One module inside; `forward` is a call into the box."""
+
+    def __init__(self, number: int, made: Made, call: Callable[[Handle, Any, Any], Any]) -> None:
+        self._number, self._made, self._forward = number, made, call
+        self._tensors: dict[str, torch.Tensor] = {}
+        self.training = True
+
+    def number(self) -> int:
+        """The number by which the child knows the module."""
+        return self._number
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(self, args, kwargs)
+
+    forward = __call__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _Part(self, name).resolve()
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Names and parameters, a shared one once."""
+        seen: set[int] = set()
+        for name, tensor in self._tensors.items():
+            if isinstance(tensor, torch.nn.Parameter) and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield name, tensor
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+        """The parameters, a shared one once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Names and detached tensors, which share memory with the parameters."""
+        return {name: tensor.detach() for name, tensor in self._tensors.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], strict: bool = True) -> None:
+        """Copies values in; raises RuntimeError where names or shapes do not fit, as nn.Module does."""
+        if strict and set(state) != set(self._tensors):
+            missing, unexpected = sorted(set(self._tensors) - set(state)), sorted(set(state) - set(self._tensors))
+            raise RuntimeError(f"state dict does not fit: missing {missing}, unexpected {unexpected}")
+        with torch.no_grad():
+            for name in self._tensors.keys() & state.keys():
+                if self._tensors[name].shape != state[name].shape:
+                    raise RuntimeError(f"size mismatch for {name}")
+                self._tensors[name].copy_(state[name])
+
+    def train(self, mode: bool = True) -> Handle:
+        """Sets training mode."""
+        self.training = mode
+        return self
+
+    def eval(self) -> Handle:
+        """Sets evaluation mode."""
+        return self.train(False)
+
+    def to(self, *args: Any, **kwargs: Any) -> Handle:
+        """Moves or casts the floating-point tensors, in place as nn.Module does."""
+        for tensor in {id(tensor): tensor for tensor in self._tensors.values()}.values():
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(*args, **kwargs)
+        return self
+
+    def double(self) -> Handle:
+        """Casts to float64."""
+        return self.to(torch.float64)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Handle:
+        """Freezes or unfreezes all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+class _Part:
+    """A submodule of a handle, as far as its parameters go."""
+
+    def __init__(self, handle: Handle, prefix: str) -> None:
+        self._handle, self._prefix = handle, prefix
+
+    def resolve(self) -> Any:
+        if self._prefix in self._handle._tensors:
+            return self._handle._tensors[self._prefix]
+        if any(name.startswith(self._prefix + ".") for name in self._handle._tensors):
+            return self
+        raise AttributeError(f"the module has no parameter or submodule with parameters at {self._prefix!r}")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "bias" and f"{self._prefix}.bias" not in self._handle._tensors:
+            return None
+        return _Part(self._handle, f"{self._prefix}.{name}").resolve()
+
+
+class Handles:
+    """All handles of one submission, by number; brings their state into a call and out of its answer."""
+
+    def __init__(self, call: Callable[[Handle, Any, Any], Any]) -> None:
+        self._call = call
+        self._by_number: dict[int, Handle] = {}
+        self._generation = 0
+
+    def number_of(self, value: object) -> int | None:
+        """The number of a handle that is an argument; None for anything else."""
+        return value._number if isinstance(value, Handle) else None
+
+    def revive(self, generation: int, make: Callable[[Made], int]) -> None:
+        """Makes all modules again in a child that is new, and gives them the numbers they have there."""
+        if generation == self._generation:
+            return
+        self._generation, old, self._by_number = generation, list(self._by_number.values()), {}
+        for handle in old:
+            handle._number = make(handle._made)
+            self._by_number[handle._number] = handle
+
+    def get(self, number: int, made: Made, answer: wire.Returned, tensors: list[torch.Tensor]) -> Handle:
+        """The handle with this number, a new one where there is none."""
+        if number not in self._by_number:
+            state = next((state for state in answer.modules if state.number == number), None)
+            if state is None:
+                raise wire.ProtocolError("a module without a state")
+            handle = Handle(number, made, self._call)
+            handle.training = state.training
+            handle._tensors = _adopt(state, answer.views, tensors)
+            self._by_number[number] = handle
+        return self._by_number[number]
+
+    def packed(self, number: int, packer: wire.Packer) -> wire.Module:
+        """The state of a handle, its tensors put into a message."""
+        handle = self._by_number[number]
+        numbers = [packer.tensor(tensor) for tensor in handle._tensors.values()]
+        return wire.Module(number, list(handle._tensors), numbers, handle.training, [])
+
+    def receive(self, answer: wire.Returned, tensors: list[torch.Tensor]) -> None:
+        """Takes over what a call did to modules inside."""
+        for state in answer.modules:
+            handle = self._by_number.get(state.number)
+            if handle is None:
+                continue
+            arrived = _adopt(state, answer.views, tensors)
+            handle.training = state.training
+            if set(arrived) != set(handle._tensors):
+                handle._tensors = arrived
+            for name, tensor in handle._tensors.items():
+                _take_over(tensor, arrived[name])
+
+
+def _adopt(state: wire.Module, views: list[wire.View], tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a state by name, parameters as nn.Parameter; one that occurs twice stays one."""
+    if len(state.names) != len(state.tensors) or not all(0 <= number < len(tensors) for number in state.tensors):
+        raise wire.ProtocolError("a module's state that does not fit")
+    made: dict[int, torch.Tensor] = {}
+    for name, number in zip(state.names, state.tensors, strict=True):
+        if number not in made:
+            plain, view = tensors[number].detach(), views[number]
+            if name in state.parameters:
+                plain = torch.nn.Parameter(plain, requires_grad=view.requires_grad)
+            if 0 <= view.grad < len(tensors):
+                plain.grad = tensors[view.grad]
+            made[number] = plain
+    return {name: made[number] for name, number in zip(state.names, state.tensors, strict=True)}
+
+
+def _take_over(mine: torch.Tensor, now: torch.Tensor) -> None:
+    if mine is now:
+        return
+    mine.requires_grad_(now.requires_grad)
+    mine.grad = now.grad
+    if mine.shape != now.shape or mine.dtype != now.dtype:
+        mine.data = now.data
+    elif not torch.equal(mine, now):
+        with torch.no_grad():
+            mine.copy_(now)

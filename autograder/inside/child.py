@@ -1,0 +1,240 @@
+"""The child: one submission's process. It runs the statements that it is given and answers calls (wire.py)."""
+
+from __future__ import annotations
+
+import builtins
+import random
+import re
+import socket
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autograder.inside import wire
+from autograder.inside.confine import Limits
+from autograder.inside.loading import run_statement
+from autograder.inside.lost import Lost
+from autograder.inside.modules import Modules
+
+SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
+_CELL = re.compile(r"<cell (\d+)>")
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The tensors of a call as they came in, to tell afterwards what became of them."""
+
+    views: list[wire.View]
+    storages: list[torch.UntypedStorage]
+    before: list[torch.Tensor]  # bytes of each storage
+    tensors: list[torch.Tensor]
+    random_state: torch.Tensor
+
+
+class Child:
+    """One submission's process: its namespace, the graphs of its calls, its modules."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.socket = socket.socket(fileno=SOCKET)
+        self.space: dict[str, Any] = vars(types.ModuleType("__main__"))
+        self.calls: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self.modules = Modules()
+        self.counter = 0
+        self.streams = (sys.stdout, sys.stderr)
+        self.lock = threading.RLock()  # a student's threads may ask for lost exercises at the same time
+
+    def serve(self) -> None:
+        """Answers messages until the grader hangs up."""
+        while True:
+            try:
+                message, storages = self.receive()
+            except EOFError:
+                return
+            if isinstance(message, wire.Load):
+                self.load(message)
+            elif isinstance(message, wire.Call):
+                self.answer(self.call, message, storages)
+            elif isinstance(message, wire.Vjp):
+                self.answer(self.vjp, message, storages)
+
+    def receive(self) -> tuple[wire.ToInside, list[torch.UntypedStorage]]:
+        """The next message from outside; EOFError when there will be none."""
+        n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size))
+        data = self._take(n_header + n_body)
+        return wire.read_inside(data[:n_header]), wire.storages_of(data[n_header:])
+
+    def _take(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return bytes(data)
+
+    def answer(self, act: Callable[..., bytes], message: object, storages: list[torch.UntypedStorage]) -> None:
+        """Sends what `act` returns, or what it raised."""
+        try:
+            data = act(message, storages)
+            if len(data) > self.limits.reply_bytes:
+                raise OverflowError(f"the reply is {len(data) >> 20} MB, more than the limit")
+        except BaseException as error:
+            data = wire.frame(_raised(error), [])
+        self.flush()
+        self.socket.sendall(data)
+
+    def flush(self) -> None:
+        """Pushes printed text into the pipe; a student may have closed or replaced the streams."""
+        for stream in self.streams:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                continue
+
+    def load(self, message: wire.Load) -> None:
+        """Runs the statements in the namespace of a fresh `__main__`, telling the outside after each."""
+        module = types.ModuleType("__main__")
+        sys.modules["__main__"], self.space = module, vars(module)
+        self.space["__builtins__"] = builtins
+        self.space.update({name: Lost(name, self) for name in message.lost})
+        future = 0
+        for cell, line, source in message.statements:
+            ran = wire.Ran()
+            try:
+                future = run_statement(cell, line, source, self.space, future)
+            except BaseException as error:
+                raised = _raised(error)
+                ran = wire.Ran(raised.kind, raised.text, raised.memory)
+            self.flush()
+            self.socket.sendall(wire.frame(ran, []))
+        found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]
+        self.socket.sendall(wire.frame(wire.Loaded(found), []))
+
+    def call(self, message: wire.Call, storages: list[torch.UntypedStorage]) -> bytes:
+        """Calls what the message names; the answer's bytes."""
+        for number in message.dropped:
+            self.calls.pop(number, None)
+        before = [_bytes(storage).clone() for storage in storages]
+        tensors = wire.build(message.views, storages, self.limits.reply_bytes)
+        _give_attributes(tensors, message.views)
+        arguments = [module for module in message.modules if message.target != f"#{module.number}"]
+        self.modules.receive(arguments, tensors)
+        args, kwargs = self.unpack(message.args, tensors), self.unpack(message.kwargs, tensors)
+        target = self.modules.target(message.target, self.space, message.modules, tensors)
+        arrived = Arrived(message.views, storages, before, tensors, _enter(message.state))
+        try:
+            result = target(*args, **kwargs)
+            state = _left(message.state, arrived.random_state)
+        finally:
+            _enter(wire.State())
+        return self.returned(message, result, arrived, state)
+
+    def unpack(self, tree: object, tensors: list[torch.Tensor]) -> Any:
+        """A value of a message from outside."""
+        return wire.unpack(tree, tensors, self.modules.__getitem__, _foreign)
+
+    def returned(self, message: wire.Call, result: object, arrived: Arrived, state: wire.State) -> bytes:
+        """The answer to a call: its result, and the arguments where they are no longer what they were."""
+        packer = wire.Packer(self.modules.number_of)
+        numbers = {id(tensor): number for number, tensor in enumerate(arrived.tensors)}
+        value = packer.value(result)
+        results = list(packer.tensors)
+        same = [numbers.get(id(tensor), -1) for tensor in results]
+        answer = wire.Returned(self.counter, value, packer.views, same, state)
+        for number, (old, now) in enumerate(zip(arrived.before, arrived.storages, strict=True)):
+            if not torch.equal(old, _bytes(now)):
+                answer.written.append((number, packer.storage(now)))
+        for number, tensor in enumerate(arrived.tensors):
+            if _has_moved(tensor, arrived.views[number], arrived.storages):
+                answer.moved.append((number, packer.tensor(tensor.detach())))
+            gradient = tensor.grad if tensor.is_leaf else None
+            answer.arguments.append((tensor.requires_grad, -1 if gradient is None else packer.tensor(gradient)))
+        arguments = {module.number for module in message.modules if message.target != f"#{module.number}"}
+        for number in sorted({*packer.modules, *arguments}):  # a module that was called ran with the outside's tensors
+            answer.modules.append(self.modules.state(number, packer))
+        if message.keep:
+            self.calls[self.counter] = (arrived.tensors, results)
+        self.counter += 1
+        return packer.frame(answer)
+
+    def vjp(self, message: wire.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
+        """Gradients at the arguments of an earlier call, for gradients that arrive at its results."""
+        tensors, results = self.calls[message.call]
+        arriving = wire.build(message.views, storages, self.limits.reply_bytes)
+        gradients = torch.autograd.grad(
+            [results[number] for number in message.results],
+            [tensors[number] for number in message.wanted],
+            [arriving[number] for number in message.gradients],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        packer = wire.Packer()
+        numbers = [-1 if gradient is None else packer.tensor(gradient) for gradient in gradients]
+        return packer.frame(wire.Gradients(numbers, packer.views))
+
+
+def _foreign(kind: str) -> object:
+    raise TypeError(f"a {kind} cannot travel into the box")
+
+
+def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
+    return torch.empty(0, dtype=torch.uint8).set_(storage)
+
+
+def _give_attributes(tensors: list[torch.Tensor], views: list[wire.View]) -> None:
+    """Gives arguments the `requires_grad` and `.grad` that they have outside."""
+    for tensor, view in zip(tensors, views, strict=True):
+        tensor.requires_grad_(view.requires_grad)
+        tensor.grad = tensors[view.grad] if view.grad >= 0 else None
+
+
+def _has_moved(tensor: torch.Tensor, view: wire.View, storages: list[torch.UntypedStorage]) -> bool:
+    now = (list(tensor.shape), list(tensor.stride()), tensor.storage_offset(), tensor.dtype)
+    same_place = tensor.untyped_storage().data_ptr() == storages[view.storage].data_ptr()
+    return now != (view.shape, view.stride, view.offset, wire.DTYPES[view.dtype]) or not same_place
+
+
+def _enter(state: wire.State) -> torch.Tensor:
+    """Makes global state what it is outside; returns the state of torch's generator."""
+    torch.set_default_dtype(wire.DTYPES[state.dtype])
+    torch.set_default_device(None if state.device == "cpu" else state.device)
+    torch.set_grad_enabled(state.grad)
+    torch.manual_seed(state.seed)
+    random.seed(state.seed)
+    return torch.get_rng_state()
+
+
+def _left(state: wire.State, random_state: torch.Tensor) -> wire.State:
+    """Global state as a call leaves it."""
+    return wire.State(
+        str(torch.get_default_dtype()).removeprefix("torch."),
+        torch.is_grad_enabled(),
+        str(torch.get_default_device()),
+        state.seed,
+        not torch.equal(torch.get_rng_state(), random_state),
+    )
+
+
+def _raised(error: BaseException) -> wire.Raised:
+    """An exception as the outside may know it: a built-in type, its text, the student's lines."""
+    kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
+    try:
+        text = str(error)[: wire.MAX_TEXT].encode(errors="replace").decode()
+    except BaseException as second:
+        text = f"(its text could not be had: {type(second).__name__})"
+    lines = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if cell := _CELL.fullmatch(frame.f_code.co_filename):
+            lines.append((int(cell[1]), number))
+    if isinstance(error, SyntaxError) and (cell := _CELL.fullmatch(error.filename or "")):
+        lines.append((int(cell[1]), error.lineno or 1))
+    memory = isinstance(error, MemoryError) or bool(isinstance(error, RuntimeError) and _NO_MEMORY.search(text))
+    return wire.Raised(kind, text, lines[-20:], memory)

@@ -1,0 +1,210 @@
+"""How a child locks itself in before it runs a student's code: rlimits, Landlock, seccomp, in this order.
+
+Every layer is irrevocable and works without privilege, in a container too, on Linux for x86-64 and AArch64.
+
+    rlimits   memory (RLIMIT_DATA: RLIMIT_AS would count address space that is only reserved), CPU seconds, open
+              files, no file may grow, no core dump
+    Landlock  the file system: reading below the paths given, nothing else; no TCP; no signal and no abstract
+              socket to a process outside this child (kernels with those parts of Landlock)
+    seccomp   an allow-list of system calls: memory, threads, clocks, reading files, the socket that is already
+              open. Not on it: new processes, programs, sockets, signals to anyone else, tracing, mounts, keys ...
+
+A call that is not allowed fails with EPERM, so student code sees an ordinary OSError. `clone3` fails with ENOSYS,
+whereupon glibc falls back to `clone`, whose flags a filter can see: threads yes, processes no.
+
+Sources: landlock(7), seccomp(2), linux/seccomp.h, linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+from dataclasses import dataclass
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use; each is named in the result when it is met."""
+
+    call_s: float = 5.0
+    submission_s: float = 120.0
+    memory_bytes: int = 2 << 30
+    reply_bytes: int = 64 << 20
+    printed_bytes: int = 1 << 20
+    kept_bytes: int = 10_000
+    open_files: int = 64
+
+
+# --- rlimits
+
+
+def limit_resources(limits: Limits) -> None:
+    """Sets hard limits that the child cannot raise again."""
+    cpu_s = int(limits.submission_s) + 1
+    for what, most in (
+        (resource.RLIMIT_DATA, limits.memory_bytes),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+# --- Landlock
+
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_FILE_SYSTEM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version -> how many rights it knows
+_NO_TCP = 0b11  # bind, connect
+_SCOPED = 0b11  # abstract sockets, signals
+_PR_SET_NO_NEW_PRIVS = 38
+_O_PATH = 0o10000000
+
+
+def landlock_version() -> int:
+    """The kernel's Landlock version, 0 where there is none."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    return max(int(version), 0)
+
+
+def restrict_files(readable: list[str]) -> None:
+    """Lets this process read below `readable` and touch no other file; raises OSError where the kernel refuses."""
+    version = landlock_version()
+    rights = (1 << _FILE_SYSTEM_RIGHTS.get(version, 16)) - 1
+    attributes = struct.pack("<QQQ", rights, _NO_TCP if version >= 4 else 0, _SCOPED if version >= 6 else 0)
+    size = 8 if version < 4 else 16 if version < 6 else 24
+    ruleset = _call(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
+    for path in readable:
+        _allow_reading(ruleset, path)
+    _no_new_privileges()
+    _call(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    os.close(ruleset)
+
+
+def _allow_reading(ruleset: int, path: str) -> None:
+    try:
+        place = os.open(path, _O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    rights = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
+    rule = struct.pack("<Qi", rights, place)
+    _call(_LANDLOCK_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0))
+    os.close(place)
+
+
+def _no_new_privileges() -> None:
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def _call(number: int, *arguments: object) -> int:
+    result = int(_libc.syscall(number, *arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"system call {number}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+# --- seccomp
+
+_SYSTEM_CALLS = {  # name: (number on x86-64, on AArch64); None where the machine has no such call
+    "futex": (202, 98), "sendto": (44, 206), "recvfrom": (45, 207), "mmap": (9, 222), "munmap": (11, 215),
+    "madvise": (28, 233), "brk": (12, 214), "mprotect": (10, 226), "mremap": (25, 216), "read": (0, 63),
+    "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "close": (3, 57),
+    "open": (2, None), "openat": (257, 56), "stat": (4, None), "lstat": (6, None), "fstat": (5, 80),
+    "newfstatat": (262, 79), "statx": (332, 291), "lseek": (8, 62), "access": (21, None), "faccessat": (269, 48),
+    "faccessat2": (439, 439), "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61),
+    "getcwd": (79, 17), "dup": (32, 23), "fadvise64": (221, 223), "poll": (7, None), "ppoll": (271, 73),
+    "select": (23, None), "pselect6": (270, 72), "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139), "sigaltstack": (131, 132), "restart_syscall": (219, 128), "sched_yield": (24, 124),
+    "sched_getaffinity": (204, 123), "getcpu": (309, 168), "get_mempolicy": (239, 236), "membarrier": (324, 283),
+    "rseq": (334, 293), "set_robust_list": (273, 99), "set_tid_address": (218, 96), "futex_waitv": (449, 449),
+    "nanosleep": (35, 101), "clock_nanosleep": (230, 115), "clock_gettime": (228, 113), "clock_getres": (229, 114),
+    "gettimeofday": (96, 169), "time": (201, None), "times": (100, 153), "getrusage": (98, 165),
+    "sysinfo": (99, 179), "uname": (63, 160), "getrandom": (318, 278), "getpid": (39, 172), "gettid": (186, 178),
+    "getppid": (110, 173), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
+    "getegid": (108, 177), "exit": (60, 93), "exit_group": (231, 94),
+}  # fmt: skip
+_CLONE, _CLONE3, _KILL, _TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
+_FCNTL, _IOCTL, _PRLIMIT = (72, 25), (16, 29), (302, 261)
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
+_X32_BIT = 0x40000000
+_CLONE_THREAD = 0x00010000
+_FCNTL_COMMANDS = (1, 2, 3, 1030)  # F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: not F_SETOWN, which sends signals
+_TCGETS = 0x5401  # isatty()
+
+_LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, ...
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+
+
+def restrict_system_calls() -> None:
+    """Installs the allow-list for this process and all threads it will make; raises OSError where refused."""
+    _no_new_privileges()
+    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in _filter(os.getpid()))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
+    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+
+
+def _filter(pid: int) -> list[Instruction]:
+    column, architecture = _MACHINES[platform.machine()]
+    filters = [
+        (_LD, 0, 0, _ARCHITECTURE),
+        (_JEQ, 1, 0, architecture),
+        (_RET, 0, 0, _KILL_PROCESS),
+        (_LD, 0, 0, _NUMBER),
+        (_JGE, 0, 1, _X32_BIT),
+        (_RET, 0, 0, _KILL_PROCESS),
+    ]
+    for numbers in _SYSTEM_CALLS.values():
+        number = numbers[column]
+        if number is not None:
+            filters += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ALLOW)]
+    filters += _rule(_CLONE[column], (0, _CLONE_THREAD, (_CLONE_THREAD,)))
+    filters += _rule(_KILL[column], (0, 0xFFFFFFFF, (pid,)))
+    filters += _rule(_TGKILL[column], (0, 0xFFFFFFFF, (pid,)))
+    filters += _rule(_FCNTL[column], (1, 0xFFFFFFFF, _FCNTL_COMMANDS))
+    filters += _rule(_IOCTL[column], (1, 0xFFFFFFFF, (_TCGETS,)))
+    filters += _rule(_PRLIMIT[column], (0, 0xFFFFFFFF, (0,)), (2, 0xFFFFFFFF, (0,)))
+    return [
+        *filters,
+        (_JEQ, 0, 1, _CLONE3[column]),
+        (_RET, 0, 0, _ERRNO | errno.ENOSYS),
+        (_RET, 0, 0, _ERRNO | errno.EPERM),
+    ]
+
+
+def _rule(number: int, *conditions: tuple[int, int, tuple[int, ...]]) -> list[Instruction]:
+    """Allows call `number` where each (argument, mask, values) holds: argument & mask is one of the values.
+
+    Only the low halves are masked; the high half of each argument must be zero, or a 64-bit pointer whose low half
+    is zero would pass for none.
+    """
+    body: list[Instruction] = []
+    for argument, mask, values in conditions:
+        body += [(_LD, 0, 0, _ARGUMENTS + 8 * argument + 4), (_JEQ, 1, 0, 0), (_RET, 0, 0, _ERRNO | errno.EPERM)]
+        body += [(_LD, 0, 0, _ARGUMENTS + 8 * argument), (_AND, 0, 0, mask)]
+        body += [(_JEQ, len(values) - i, 0, value) for i, value in enumerate(values)]
+        body += [(_RET, 0, 0, _ERRNO | errno.EPERM)]
+    body += [(_RET, 0, 0, _ALLOW)]
+    return [(_JEQ, 0, len(body), number), *body]
+
+
+def confine(limits: Limits, readable: list[str], *, landlock: bool = True, seccomp: bool = True) -> None:
+    """All layers; after this the process can read below `readable`, compute, and talk over what it has open."""
+    limit_resources(limits)
+    if landlock:
+        restrict_files(readable)
+    if seccomp:
+        restrict_system_calls()

@@ -1,0 +1,79 @@
+"""An exercise that the student lost: its callers reach the reference outside, and lose only what they get wrong."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from autograder.inside import wire
+
+if TYPE_CHECKING:
+    from autograder.inside.child import Child
+
+
+class Lost:
+    """Stands for an exercise that the student lost: computed outside, so its callers lose only what they get wrong."""
+
+    def __init__(self, name: str, child: Child) -> None:
+        self.__name__, self._child = name, child
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        packer = wire.Packer()
+        ask = wire.Ask(self.__name__, packer.value(args), packer.value(kwargs), packer.views)
+        tensors = list(packer.tensors)
+        kept: dict[str, Any] = {}
+
+        class Asked(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                answer, results = self._exchange(packer.frame(ask))
+                kept.update(answer=answer, results=results)
+                ctx.mark_non_differentiable(
+                    *(result for result, view in zip(results, answer.views, strict=True) if not view.requires_grad)
+                )
+                return tuple(results)
+
+            @staticmethod
+            def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+                return self._gradients(kept["answer"], tensors, ctx.needs_input_grad, gradients)
+
+        if tensors:
+            results = Asked.apply(*tensors)  # type: ignore[no-untyped-call]
+        else:
+            results = self._exchange(packer.frame(ask), kept)[1]
+        return self._child.unpack(kept["answer"].value, list(results))
+
+    def _gradients(
+        self,
+        answer: wire.Returned,
+        tensors: list[torch.Tensor],
+        needed: tuple[bool, ...],
+        gradients: tuple[torch.Tensor | None, ...],
+    ) -> tuple[torch.Tensor | None, ...]:
+        packer = wire.Packer()
+        arriving = [
+            number
+            for number, gradient in enumerate(gradients)
+            if gradient is not None and answer.views[number].requires_grad
+        ]
+        wanted = [number for number in range(len(tensors)) if needed[number]]
+        sent = [packer.tensor(gradients[number]) for number in arriving]  # type: ignore[arg-type]
+        ask = wire.Ask(self.__name__, [], [], packer.views, answer.call, arriving, sent, wanted)
+        back, built = self._exchange(packer.frame(ask))
+        found: dict[int, torch.Tensor | None] = {
+            number: None if tensor < 0 else built[tensor] for number, tensor in zip(wanted, back.tensors, strict=True)
+        }
+        return tuple(found.get(number) for number in range(len(tensors)))
+
+    def _exchange(self, data: bytes, kept: dict[str, Any] | None = None) -> tuple[Any, list[torch.Tensor]]:
+        with self._child.lock:
+            self._child.socket.sendall(data)
+            answer, storages = self._child.receive()
+        if isinstance(answer, wire.Refused):
+            kind = getattr(builtins, answer.kind, RuntimeError)
+            raise kind(answer.text)
+        if kept is not None:
+            kept["answer"] = answer
+        return answer, wire.build(answer.views, storages, self._child.limits.reply_bytes)  # type: ignore[union-attr]

@@ -1,0 +1,115 @@
+"""Inside the box: a zygote that has torch imported forks one child for each submission.
+
+    grader ── control socket ── zygote          imports torch, runs no operator, never sees a submission
+       │                          │ fork
+       └────── socket, pipe ──── child           confines itself, then serves (child.py)
+
+The zygote listens to the grader only: "fork" (a socket and a pipe come along) and "end" (a child). The child listens
+to its socket; what it prints leaves by the pipe. It knows the student's statements and the arguments of calls, no
+test, no answer, no mark, and is killed before its result counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import os
+import signal
+import socket
+import time
+import traceback
+from typing import NoReturn
+
+import msgspec
+import torch
+
+from autograder.inside.child import SOCKET, Child
+from autograder.inside.confine import Limits, confine
+
+CONTROL_BYTES = 65_536
+GRACE_S = 0.01  # for a child that is dying by itself: its signal tells why
+
+
+class Fork(msgspec.Struct, tag=True):
+    """Make a child with these limits; its socket and its pipe come with the message."""
+
+    limits: Limits
+    readable: list[str]
+    landlock: bool = True
+    seccomp: bool = True
+
+
+class End(msgspec.Struct, tag=True):
+    """Kill the child if it still lives; answered by its Status."""
+
+    pid: int
+
+
+class Status(msgspec.Struct, tag=True):
+    """A child: its process id; once ended, the signal that ended it before we did, or 0."""
+
+    pid: int
+    signal: int = 0
+
+
+def main(control_descriptor: int, preload: list[str]) -> None:
+    """Serves the grader until it closes the control socket; `preload` are modules that children would import."""
+    _warm_up(preload)
+    control = socket.socket(fileno=control_descriptor)
+    read = msgspec.json.Decoder(Fork | End).decode
+    control.send(b"ready")
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
+        if not data:
+            return
+        request = read(data)
+        status = _fork(request, descriptors) if isinstance(request, Fork) else _end(request.pid)
+        control.send(msgspec.json.encode(status))
+
+
+def _warm_up(preload: list[str]) -> None:
+    """Imports what children would import lazily, and runs no operator: a fork with torch's threads is unsafe."""
+    for name in preload:
+        importlib.import_module(name)
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+
+
+def _fork(request: Fork, descriptors: list[int]) -> Status:
+    pid = os.fork()
+    if pid == 0:
+        _become_child(request, *descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return Status(pid)
+
+
+def _end(pid: int) -> Status:
+    until = time.monotonic() + GRACE_S
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return Status(pid, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+        time.sleep(GRACE_S / 20)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return Status(pid)
+
+
+def _become_child(request: Fork, channel: int, pipe: int) -> NoReturn:
+    try:
+        channel, pipe = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (channel, pipe))
+        for standard in (0, 1, 2):
+            os.dup2(pipe, standard)
+        os.dup2(channel, SOCKET)
+        os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
+        os.environ.clear()
+        child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
+        confine(request.limits, request.readable, landlock=request.landlock, seccomp=request.seccomp)
+        child.serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)

@@ -1,0 +1,162 @@
+"""What nbgrader_config.py puts in place of nbgrader's reading and executing, so `nbgrader autograde` is this engine.
+
+    nbgrader autograde LESSON
+       | ensure_assignment  the lesson is in the gradebook
+       | EngineExporter     reads a submission as `autograder grade` does, rebuilds it before nbgrader can refuse it
+       | GradeWithEngine    in place of Execute: box, suites, feedback under each answer
+       v SaveEngineGrades   scores with fractions; all else as nbgrader's SaveAutoGrades
+
+One warm grader serves all students of a run and ends with it. What cannot be graded raises: nbgrader names the student,
+leaves their earlier marks as they are, and goes on with the next.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbconvert.exporters.exporter import ResourcesDict
+from nbformat import NotebookNode
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    OverwriteKernelspec,
+    SaveAutoGrades,
+)
+from nbgrader.preprocessors.base import NbGraderPreprocessor
+from traitlets import Unicode
+from traitlets.config import Config
+
+from autograder import gradebook
+from autograder.canonical import add_feedback, canonical
+from autograder.course import Course, find_course
+from autograder.doctor import choose_device
+from autograder.errors import SubmissionError
+from autograder.report import clean
+from autograder.sandbox import choose_box
+
+if TYPE_CHECKING:
+    from autograder.class_run import Grader
+
+
+def hook(config: Config) -> None:
+    """Sets nbgrader's options so that `autograde` runs the engine; called by nbgrader_config.py."""
+    config.Autograde.exporter_class = EngineExporter
+    config.Autograde.pre_convert_hook = ensure_assignment
+    config.Autograde.sanitize_preprocessors = [OverwriteKernelspec, CheckCellMetadata]
+    config.Autograde.autograde_preprocessors = [
+        GradeWithEngine,
+        SaveEngineGrades,
+        AssignLatePenalties,
+        CheckCellMetadata,
+    ]
+
+
+def ensure_assignment(assignment: str, **_: Any) -> None:
+    """nbgrader's hook before it converts: puts the lesson into the gradebook as `autograder grade` does."""
+    course = find_course(Path.cwd())  # nbgrader works in the course's root
+    if assignment in course.lessons():
+        gradebook.ensure_assignment(course, assignment, gradebook.course_directory(course))
+
+
+class EngineExporter(NotebookExporter):
+    """Reads a submission by the engine's rules, and holds the grader for as long as nbgrader's run lasts."""
+
+    device = Unicode("auto", help="auto, cpu, cuda or both").tag(config=True)
+    sandbox = Unicode("auto", help="auto, bubblewrap, landlock or none").tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]  # nbconvert is typed in part only
+        self._graders: dict[str, Grader] = {}
+        self._stack = ExitStack()
+        self.close = weakref.finalize(self, self._stack.close)  # when nbgrader lets go of us, at the latest at exit
+
+    @property
+    def course(self) -> Course:
+        """The course that nbgrader works in."""
+        return find_course(Path(self._directory.root))
+
+    def from_filename(
+        self, filename: str, resources: dict[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """A submission rebuilt, or, in nbgrader's second round, the rebuilt notebook as it lies in `autograded/`."""
+        path, submitted = Path(filename).resolve(), self._submitted(resources or {})
+        if path != submitted.resolve():
+            kept: tuple[Any, dict[str, Any]] = super().from_filename(filename, resources=resources, **kwargs)
+            return kept
+        notebook = self._rebuilt(path, submitted.stem)
+        convert: Callable[..., tuple[Any, dict[str, Any]]] = self.from_notebook_node
+        return convert(notebook, resources=resources, **kwargs)
+
+    def grade(self, resources: ResourcesDict) -> Any:
+        """Grades the submission that nbgrader is at."""
+        from autograder.collection import Submission
+
+        names = resources["nbgrader"]
+        grader = self._grader(names["assignment"])
+        return grader.grade(Submission(names["student"], self._submitted(resources)))
+
+    def _rebuilt(self, path: Path, lesson: str) -> NotebookNode:
+        from autograder.notebook import read_notebook
+        from autograder.program import slice_program
+
+        release = nbformat.read(self.course.release(lesson), as_version=4)
+        try:
+            notebook = read_notebook(path)
+            return canonical(release, notebook, slice_program(notebook, self.course.lesson(lesson)))
+        except SubmissionError as error:
+            self.log.error("This submission cannot be read, its earlier marks stay: %s", clean(str(error)))
+            raise
+
+    def _grader(self, lesson: str) -> Grader:
+        if lesson not in self._graders:
+            from autograder.class_run import Grader
+
+            device, box = choose_device(self.device), choose_box(self.sandbox)
+            grader = Grader(self.course, self.course.lesson(lesson), device=device, box=box)
+            self._graders[lesson] = self._stack.enter_context(grader)
+        return self._graders[lesson]
+
+    @property
+    def _directory(self) -> CourseDirectory:
+        converter: Any = self.parent  # nbgrader's Autograde
+        return converter.coursedir
+
+    def _submitted(self, resources: dict[str, Any]) -> Path:
+        """The file that a student handed in."""
+        names = resources["nbgrader"]
+        folder = self._directory.format_path(self._directory.submitted_directory, names["student"], names["assignment"])
+        return Path(os.path.join(folder, f"{names['notebook']}.ipynb"))
+
+
+class GradeWithEngine(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader has no types
+    """Grades in place of Execute, and writes each test's outcome under its exercise."""
+
+    def preprocess(self, nb: NotebookNode, resources: ResourcesDict) -> tuple[NotebookNode, ResourcesDict]:
+        """Leaves the result in `resources["autograder"]`; raises where there is none to save."""
+        result = self.parent.grade(resources).result
+        if result.status == "unreadable":
+            raise SubmissionError(result.message)
+        add_feedback(nb, result)
+        resources["autograder"] = result
+        return nb, resources
+
+
+class SaveEngineGrades(SaveAutoGrades):  # type: ignore[misc]  # nbgrader has no types
+    """nbgrader's SaveAutoGrades with the engine's scores; written answers wait for a person as ever."""
+
+    def _add_score(self, cell: NotebookNode, resources: ResourcesDict) -> None:
+        result, name = resources["autograder"], cell.metadata["nbgrader"]["grade_id"]
+        exercise = next((one for one in result.exercises if one.name == name), None)
+        grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
+        gradebook.set_grade(grade, exercise, name in gradebook.to_review(result), gradebook.untouched(cell))
+        self.gradebook.db.commit()
+
+

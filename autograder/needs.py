@@ -1,0 +1,138 @@
+"""What a statement needs to run: the slice of a notebook, followed name by name.
+
+Enters: the statements of a notebook and which of them are the graded answers. Leaves: for each exercise the statements
+that its answer runs, in notebook order. Plots, prints, checks and training loops stay out unless a needed name hangs on
+them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from autograder.names import INNER, Change, Uses, set_by_calling, used_attributes, used_names
+from autograder.statements import Piece
+
+BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+Import = ast.Import | ast.ImportFrom
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one exercise's answer runs besides its own binding, and the names that nothing binds."""
+
+    pieces: frozenset[int]
+    unbound: frozenset[str]
+
+
+@dataclass
+class Namespace:
+    """The statements of a notebook by the names that they bind and change."""
+
+    pieces: tuple[Piece, ...]
+    exercises: frozenset[str]
+    binders: dict[str, list[Piece]] = field(default_factory=dict)
+    changers: dict[str, list[tuple[Piece, Change]]] = field(default_factory=dict)
+    stars: list[Piece] = field(default_factory=list)
+    hidden: list[Piece] = field(default_factory=list)  # exec and the like at top level: they may bind anything
+    _uses: dict[int, Uses] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for piece in self.pieces:
+            for name in piece.binds:
+                self.binders.setdefault(name, []).append(piece)
+            for change in piece.changes:
+                self.changers.setdefault(change.root, []).append((piece, change))
+            if isinstance(piece.node, ast.ImportFrom) and piece.node.names[0].name == "*":
+                self.stars.append(piece)
+            if isinstance(piece.node, ast.Expr) and "exec" in piece.source and "exec" in self.uses(piece).now:
+                self.hidden.append(piece)
+        for piece in self.pieces:
+            if isinstance(piece.node, ast.Expr) and isinstance(piece.node.value, ast.Call):
+                self._add_effects_of_call(piece, piece.node.value)
+
+    def uses(self, piece: Piece) -> Uses:
+        """Names that a statement reads; none where Python's symbol table refuses it (it cannot run either)."""
+        if piece.index not in self._uses:
+            try:
+                self._uses[piece.index] = used_names(piece.source)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                self._uses[piece.index] = Uses(frozenset(), frozenset())
+        return self._uses[piece.index]
+
+    def _add_effects_of_call(self, piece: Piece, call: ast.Call) -> None:
+        """A bare call of a student's own function can bind and change globals, and fill its arguments."""
+        name = call.func.id if isinstance(call.func, ast.Name) else ""
+        for definition in self.binders.get(name, []):
+            if name in self.exercises or not isinstance(definition.node, ast.FunctionDef):
+                continue
+            bound, changed, positions = set_by_calling(definition.node)
+            for each in bound:
+                self.binders.setdefault(each, []).append(piece)
+            filled = [call.args[i] for i in positions if i < len(call.args)]
+            roots = {each.id for each in filled if isinstance(each, ast.Name)} | {change.root for change in changed}
+            for root in roots - self.exercises:
+                self.changers.setdefault(root, []).append((piece, Change(root, "")))
+
+    def made_by_exec(self, name: str) -> list[Piece]:
+        """Top-level `exec`s whose text, or the text that they are given, speaks of a name."""
+        return [
+            piece
+            for piece in self.hidden
+            if any(name in each.source for used in self.uses(piece).now for each in self.binders.get(used, []))
+        ]
+
+    def is_module(self, name: str) -> bool:
+        """Whether a name is bound by imports only."""
+        return all(isinstance(piece.node, Import) for piece in self.binders.get(name, []))
+
+    def _is_object(self, name: str) -> bool:
+        """Whether a name is bound to something that a method can change: not only to functions, classes and modules."""
+        return any(
+            not isinstance(piece.node, (*INNER, ast.Import, ast.ImportFrom)) for piece in self.binders.get(name, [])
+        )
+
+    def changes_of(self, name: str, attributes: Iterable[str] = ()) -> list[Piece]:
+        """Statements that change what a needed name is bound to; of a module only the given attributes."""
+        if self.is_module(name):
+            return [
+                piece
+                for piece, change in self.changers.get(name, [])
+                if not change.is_call and change.attribute in attributes
+            ]
+        return [piece for piece, change in self.changers.get(name, []) if not change.is_call or self._is_object(name)]
+
+    def follow(self, start: Iterable[Piece], mine: frozenset[int], answers: Mapping[int, str]) -> Needs:
+        """All statements that the given ones need; `answers` are those of graded answers (piece -> exercise), of
+        which only `mine` are followed.
+        """
+        found: set[int] = set()
+        names: set[str] = set()
+        attributes: set[str] = set()
+        queue = list(start)
+        while queue:
+            piece = queue.pop()
+            if piece.index not in found and (piece.index not in answers or piece.index in mine):
+                found.add(piece.index)
+                new = self.uses(piece).all - self.exercises - names
+                names |= new
+                queue += [each for name in new for each in self._wanted(name)]
+                if self.changers:
+                    attributes |= used_attributes(piece.node)
+            if not queue:
+                changed = (each for name in names & self.changers.keys() for each in self.changes_of(name, attributes))
+                queue = [each for each in changed if each.index not in found and each.index not in answers]
+        unbound = frozenset(name for name in names if name not in self.binders and name not in BUILTINS)
+        return Needs(frozenset(found), unbound)
+
+    def _wanted(self, name: str) -> list[Piece]:
+        if name in self.binders:
+            return self._binders_of_helper(name)
+        return [] if name in BUILTINS else self.stars + self.hidden
+
+    def _binders_of_helper(self, name: str) -> list[Piece]:
+        """All bindings of a helper; those that bind an exercise too only where there is no other."""
+        pieces = self.binders.get(name, [])
+        return [piece for piece in pieces if not piece.binds & self.exercises] or pieces

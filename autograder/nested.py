@@ -1,0 +1,60 @@
+"""Nested arguments and results: tensors and numbers in tuples, lists and dicts.
+
+Every function walks in the same order: sequences as they stand, dicts by insertion.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def leaves(tree: Any, path: str = "result") -> list[tuple[str, Any]]:
+    """Everything in a nest that is no container, each with the path that leads to it, as `result[0][2]`."""
+    if isinstance(tree, tuple | list):
+        return [leaf for i, part in enumerate(tree) for leaf in leaves(part, f"{path}[{i}]")]
+    if isinstance(tree, dict):
+        return [leaf for key, part in tree.items() for leaf in leaves(part, f"{path}[{key!r}]")]
+    return [(path, tree)]
+
+
+def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
+    """The same nest with each leaf changed; named tuples become tuples."""
+    if isinstance(tree, tuple):
+        return tuple(map_leaves(change, part) for part in tree)
+    if isinstance(tree, list):
+        return [map_leaves(change, part) for part in tree]
+    if isinstance(tree, dict):
+        return {key: map_leaves(change, part) for key, part in tree.items()}
+    return change(tree)
+
+
+def is_floating(leaf: Any) -> bool:
+    """Is this leaf a tensor of floating-point numbers?"""
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def floating(tree: Any) -> list[Tensor]:
+    """The floating tensors of a nest, in order."""
+    return [leaf for _, leaf in leaves(tree) if is_floating(leaf)]
+
+
+def with_floating(tree: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same nest with its floating tensors replaced, in order."""
+    return map_leaves(lambda leaf: next(tensors) if is_floating(leaf) else leaf, tree)
+
+
+def twin(tensor: Tensor) -> Tensor:
+    """A leaf with equal numbers, strides and `requires_grad`, and memory of its own."""
+    if tensor.is_contiguous():
+        return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    memory = tensor.detach().untyped_storage().clone()  # type: ignore[no-untyped-call]
+    copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())  # clone() would pack strided memory
+    return copy.requires_grad_(tensor.requires_grad)
+
+
+def copies(tree: Any) -> Any:
+    """The same nest with a twin for each tensor."""
+    return map_leaves(lambda leaf: twin(leaf) if isinstance(leaf, Tensor) else leaf, tree)

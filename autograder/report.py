@@ -1,0 +1,128 @@
+"""What a result says to people: a terminal table, text for a file, HTML for an autograded notebook.
+
+Enters: results. Leaves: text without control characters, cut to a stated length, escaped for where it is shown.
+Every word that may come from a student (names, paths, messages) passes through `clean`; a terminal can be told by
+control characters to lie, and a line by direction marks to read backwards. Must not open a file.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+from rich.markup import escape
+from rich.table import Table
+
+from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult
+
+MESSAGE_LIMIT = 2000  # characters of a message that anybody is shown
+LINE_LIMIT = 160  # characters of a message in a table
+MARKS = {"passed": "✔", "failed": "✘", "not_judged": "○"}
+STATUS = {"graded": "[green]graded[/]", "needs_review": "[yellow]needs review[/]", "unreadable": "[red]unreadable[/]"}
+CAUSES = {
+    "wrong": "wrong result",
+    "error": "raises an error",
+    "missing": "not answered",
+    "timeout": "does not end in time",
+    "memory": "takes too much memory",
+    "crash": "kills its process",
+    "forbidden": "uses what the lesson forbids",
+    "output": "floods its output",
+}
+# Marks that change reading direction, line separators, the byte order mark: of categories that otherwise may stay.
+UNSEEN = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
+def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """`text` without control characters (newline and tab stay), direction marks and surrogates, cut to `limit`."""
+    kept = "".join(character for character in text if character in "\n\t" or not _is_unseen(character))
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int = LINE_LIMIT) -> str:
+    """`text` cleaned and on one line."""
+    return clean(" ".join(clean(text).split()), limit)
+
+
+def points(value: float) -> str:
+    """A score without needless zeros, at most two digits after the point."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def in_words(result: SubmissionResult) -> str:
+    """One plain sentence: what happened to a submission, and what to look at."""
+    parts = [one_line(result.message)] if result.message else []
+    if result.status == "unreadable":
+        return "; ".join(parts)
+    lost = [exercise for exercise in result.exercises if exercise.score < exercise.max_score]
+    if result.exercises and not lost:
+        parts.append("every test passes")
+    elif lost and all(_causes(exercise) == ["missing"] for exercise in lost) and result.score == 0:
+        parts.append("nothing is answered")
+    else:
+        parts += [_loss(exercise) for exercise in lost]
+    return "; ".join(parts)
+
+
+def table(results: Results) -> Table:
+    """The class as a table for the terminal: student, status, points, what happened."""
+    title = f"{results.lesson} on {results.device}, box: {results.sandbox}"
+    rows = Table(title=escape(clean(title)), title_justify="left")
+    for heading in ("student", "status", "points", "what happened"):
+        rows.add_column(heading, justify="right" if heading == "points" else "left")
+    for result in results.submissions:
+        score = f"{points(result.score)} / {points(result.max_score)}" if result.status != "unreadable" else "-"
+        rows.add_row(escape(one_line(result.student, 40)), STATUS[result.status], score, escape(in_words(result)))
+    return rows
+
+
+def feedback(result: SubmissionResult) -> str:
+    """All that a student gets back, as plain text: points, repairs, each test of each exercise."""
+    notes = [clean(note) for note in (result.message, *result.repairs) if note]
+    if result.status == "unreadable":
+        return "\n\n".join([f"{one_line(result.student)}: could not be read", *notes]) + "\n"
+    head = f"{one_line(result.student)}: {points(result.score)} of {points(result.max_score)} points ({result.status})"
+    return "\n\n".join([head, *notes, *(exercise_text(exercise) for exercise in result.exercises)]) + "\n"
+
+
+def exercise_text(exercise: ExerciseResult) -> str:
+    """One exercise's points, then a line a test; what failed says why, indented."""
+    head = f"{exercise.name}: {points(exercise.score)} of {points(exercise.max_score)} points"
+    if _causes(exercise) == ["missing"] and exercise.score == 0:
+        return f"{head}\n  ○ {_message(exercise.tests[0]) or 'not answered'}"
+    return "\n".join([head, *(_test_text(test) for test in exercise.tests)])
+
+
+def exercise_html(exercise: ExerciseResult) -> str:
+    """The same for a notebook's output; all text is escaped."""
+    return f'<pre class="autograder" style="white-space: pre-wrap">{html.escape(exercise_text(exercise))}</pre>'
+
+
+def _is_unseen(character: str) -> bool:
+    return character in UNSEEN or unicodedata.category(character) in ("Cc", "Cs")
+
+
+def _causes(exercise: ExerciseResult) -> list[str]:
+    """Why tests of an exercise failed, each cause once, in the order of the tests."""
+    return list(dict.fromkeys(test.cause for test in exercise.tests if test.outcome == "failed" and test.cause))
+
+
+def _loss(exercise: ExerciseResult) -> str:
+    ideas = dict.fromkeys(test.misconception for test in exercise.tests if test.misconception)
+    unjudged = any(test.outcome == "not_judged" for test in exercise.tests)
+    reasons = [*ideas] or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
+    score = f"{exercise.name} {points(exercise.score)}/{points(exercise.max_score)}"
+    return f"{score} ({one_line(', '.join(reasons))})" if reasons else score
+
+
+def _test_text(test: TestResult) -> str:
+    device = "" if test.device == "cpu" else f" [{test.device}]"
+    lines = [f"  {MARKS[test.outcome]} {one_line(test.name)}{device}"]
+    if test.outcome == "failed" and test.cause not in (None, "wrong"):
+        lines[0] += f": {CAUSES[test.cause]}"
+    detail = "\n".join(text for text in (_message(test), clean(test.misconception or "")) if text)
+    return "\n".join(lines + [f"      {line}" for line in detail.splitlines()] * (test.outcome != "passed"))
+
+
+def _message(test: TestResult) -> str:
+    return clean(test.message).strip()

@@ -1,0 +1,207 @@
+"""A conversation with the children of one submission: forks one when it is needed, loads the code, keeps the limits.
+
+A time-out, a crash or a memory overrun costs the call that met it: the child is replaced at the next call. After two
+time-outs of one function the rest of its calls are time-outs without waiting. A statement of the notebook that
+hangs or kills the child is left out from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from autograder.errors import GraderError, Line, StudentError, StudentMissing, StudentTimeout
+from autograder.inside import wire
+from autograder.inside.confine import Limits
+from autograder.oracle import Oracle
+from autograder.program import Program
+from autograder.sandbox import Channel, Sandbox
+
+GIVE_UP_AFTER = 2  # time-outs of one function
+
+Reply = tuple[wire.ToOutside, list[torch.UntypedStorage]]
+
+
+@dataclass
+class Session:
+    """One submission's conversation; `generation` counts the children it has had."""
+
+    sandbox: Sandbox
+    program: Program
+    exercises: tuple[str, ...]  # in the lesson's order
+    reference: Mapping[str, Callable[..., Any]]
+    cells: Mapping[int, str]  # number of a cell -> its text, to show lines of
+    generation: int = 0
+    printed: list[str] = field(default_factory=list)
+    problems: dict[int, StudentError] = field(default_factory=dict)  # statement -> what it ended with
+    timeouts: Counter[str] = field(default_factory=Counter)
+    _channel: Channel | None = None
+    _found: frozenset[str] = frozenset()
+    _dropped: list[int] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic)
+    _oracle: Oracle = field(default_factory=lambda: Oracle({}, 0))
+    _at: int = -1  # statement that runs now
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the sandbox."""
+        return self.sandbox.limits
+
+    # --- life of a child
+
+    def renew(self) -> None:
+        """Ends the child, if there is one; the next call gets a fresh fork."""
+        if self._channel is not None:
+            self._channel.close()
+            self.printed.append(self._channel.printed.decode(errors="replace"))
+            self._channel = None
+
+    def prepare(self, target: str) -> None:
+        """Makes sure that there is a child which knows `target`; raises StudentMissing where the notebook does not."""
+        self._check_time()
+        if self._channel is None or not self._channel.alive:
+            self.renew()
+            self._load()
+        if target in self.exercises and target not in self._found:
+            raise StudentMissing("NameError", self.why_missing(target))
+
+    def why_missing(self, exercise: str) -> str:
+        """Why an exercise cannot be called, for the student."""
+        answer = self.program.answers[exercise]
+        if answer.state == "stub":
+            return f"{exercise} is still the untouched stub"
+        if answer.state == "missing":
+            return answer.message or f"{exercise} is not in the notebook"
+        wanted = set(answer.statements)
+        for number, problem in self.problems.items():
+            if self.program.statements[number] in wanted:
+                return f"{exercise} could not be defined: {problem}"
+        return f"{exercise} is not something that can be called"
+
+    def _load(self) -> None:
+        """Forks and runs the notebook's statements, again and again without those that hang or kill."""
+        lost = tuple(name for name, answer in self.program.answers.items() if answer.state != "answered")
+        while True:
+            try:
+                found = self._start(lost)
+            except StudentError as error:
+                self._blame(error)
+                continue
+            missing = tuple(name for name in self.exercises if name not in found)
+            if set(missing) <= set(lost):
+                self._found = found
+                return
+            lost = missing  # an answer that could not be defined: its callers get the reference, as for a stub
+            self.renew()
+
+    def _start(self, lost: tuple[str, ...]) -> frozenset[str]:
+        """A fresh child with the statements run in it; the exercises that it knows."""
+        self._check_time()
+        self._channel = self.sandbox.child()
+        self.generation += 1
+        self._dropped.clear()
+        self._oracle = Oracle({name: self.reference[name] for name in lost}, self.limits.reply_bytes)
+        return self._run_statements(self._channel, lost)
+
+    def _blame(self, error: StudentError) -> None:
+        """Notes the statement at which the child ended; it is left out from now on."""
+        self.renew()
+        if self._at < 0:
+            raise GraderError(
+                f"a child of the box ended before it ran anything ({error}): {self.printed[-1].strip()[-300:]}"
+            )
+        self.problems[self._at] = error
+
+    def _run_statements(self, channel: Channel, lost: tuple[str, ...]) -> frozenset[str]:
+        skipped = {number for number, problem in self.problems.items() if problem.cause != "error"}
+        chosen = [number for number in range(len(self.program.statements)) if number not in skipped]
+        statements = [self.program.statements[number] for number in chosen]
+        sent = [(statement.cell, statement.line, statement.source) for statement in statements]
+        self._at = -1
+        channel.send(wire.frame(wire.Load(sent, list(self.exercises), list(lost)), []), self._deadline())
+        for number in chosen:
+            self._at = number
+            reply, _ = self._receive(channel, self._deadline())
+            if not isinstance(reply, wire.Ran):
+                raise channel.malformed(TypeError("a statement is answered by Ran"))
+            if reply.kind:
+                self.problems[number] = _problem(reply, self.program.statements[number].cell)
+        reply, _ = self._receive(channel, self._deadline())
+        if not isinstance(reply, wire.Loaded):
+            raise channel.malformed(TypeError("the statements are followed by Loaded"))
+        return frozenset(reply.found) & set(self.exercises)
+
+    # --- calls
+
+    def exchange(self, target: str, frame: bytes) -> Reply:
+        """Sends a call and waits for its answer, serving what the child asks meanwhile."""
+        if self.timeouts[target] >= GIVE_UP_AFTER:
+            raise StudentTimeout("TimeoutError", f"{target} has timed out {GIVE_UP_AFTER} times; not waited for again")
+        channel = self._channel
+        if channel is None:
+            raise StudentMissing("NameError", "no child")
+        try:
+            deadline = self._deadline()
+            channel.send(frame, deadline)
+            return self._receive(channel, deadline, self._before(target))
+        except StudentTimeout:
+            self.timeouts[target] += 1
+            raise
+
+    def _before(self, target: str) -> frozenset[str]:
+        """The exercises that come before `target`; all of them for a module."""
+        known = target in self.exercises
+        return frozenset(self.exercises[: self.exercises.index(target)] if known else self.exercises)
+
+    def _receive(self, channel: Channel, deadline: float, may_ask: frozenset[str] | None = None) -> Reply:
+        while True:
+            message, storages = channel.receive(deadline)
+            if not isinstance(message, wire.Ask):
+                return message, storages
+            try:
+                answer = self._oracle.answer(message, storages, may_ask)
+            except wire.ProtocolError as error:
+                raise channel.malformed(error) from error
+            channel.send(answer, deadline)
+
+    def _deadline(self) -> float:
+        """The moment (time.monotonic) until which the next answer must be there."""
+        return min(time.monotonic() + self.limits.call_s, self._started + self.limits.submission_s)
+
+    def _check_time(self) -> None:
+        """Raises StudentTimeout when the submission has used all its time."""
+        if time.monotonic() >= self._started + self.limits.submission_s:
+            self.renew()
+            raise StudentTimeout("TimeoutError", f"the submission has used its {self.limits.submission_s:g} s")
+
+    def malformed(self, error: Exception) -> StudentError:
+        """Ends the child because of a reply that means nothing."""
+        if self._channel is None:
+            return StudentTimeout("RuntimeError", str(error))
+        return self._channel.malformed(error)
+
+    # --- graphs that nobody needs any more
+
+    def drop(self, call: int, generation: int) -> None:
+        """Notes that no gradients of a call will be asked for; the next call tells the child."""
+        if generation == self.generation:
+            self._dropped.append(call)
+
+    def take_dropped(self) -> list[int]:
+        """The calls noted since the last one."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
+
+    def line(self, cell: int, number: int) -> Line | None:
+        """A line of the student's own code, as the notebook has it; None for a place that it does not have."""
+        source = self.cells.get(cell, "").splitlines()
+        return Line(cell, number, source[number - 1].strip()[:200]) if 1 <= number <= len(source) else None
+
+
+def _problem(reply: wire.Ran, cell: int) -> StudentError:
+    return StudentError(reply.kind, f"{reply.text} (cell {cell})")

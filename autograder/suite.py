@@ -1,0 +1,293 @@
+"""Hidden suites: imported and collected by pytest once, run again for each submission.
+
+Enters: a case (a student, the reference, the seed of each test). Leaves: one Outcome for each test. pytest's own hooks are
+kept (fixtures, marks, parameters, assertion rewriting), its plugins that a suite does without are not.
+
+A test that fails is run once more with the reference in place of the student: if it fails then too, the suite is broken,
+and the test is `not_judged`. What student code says in an exception stays in `details`, for the instructor; `message` holds
+what the suite itself says and the place in the student's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import pytest
+import torch
+from _pytest.config import _prepareconfig
+from _pytest.main import Session as PytestSession
+from _pytest.runner import runtestprotocol
+
+from autograder.comparing import Mismatch
+from autograder.course import Lesson
+from autograder.errors import GraderError, StudentError, StudentMemory
+from autograder.inputs import Inputs
+from autograder.results import Cause
+from autograder.results import Outcome as Verdict
+
+VALUES = frozenset({1, 2, 3, 4})  # numbers of LESSONS.md's points that ask for values
+_UNUSED = [
+    "capture",
+    "logging",
+    "faulthandler",
+    "unraisableexception",
+    "threadexception",
+    "warnings",
+    "tmpdir",
+    "pastebin",
+    "junitxml",
+    "stepwise",
+    "cacheprovider",
+    "debugging",
+    "setuponly",
+    "setupplan",
+    "recwarn",
+    "timeout",
+    "anyio",
+    "unittest",
+    "autograder.byhand",
+    "hypothesispytest",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Whom the tests are run for."""
+
+    student: Any
+    reference: Any
+    seed: Callable[[str], bytes]  # test id -> seed of its inputs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one test."""
+
+    test: str  # pytest's name of the test, parameters included
+    title: str  # the sentence that it claims
+    values: bool  # does it ask for values (points 1 to 4)?
+    device: str = "cpu"
+    verdict: Verdict = "passed"
+    cause: Cause | None = None
+    message: str = ""  # for the student
+    misconception: str | None = None
+    details: str = ""  # for the instructor
+
+
+class Fixtures:
+    """The pytest plugin that gives tests what they ask for; `case` is whom they are run for now."""
+
+    def __init__(self, devices: tuple[str, ...]) -> None:
+        self.devices = devices
+        self.case: Case | None = None
+        self.raised: BaseException | None = None
+        self.broken: dict[str, str] = {}  # exercise -> why its suite cannot be collected
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Runs a test that draws inputs on each device."""
+        on_each_device(metafunc, self.devices)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remembers which suite is broken."""
+        if report.failed:
+            name = os.path.basename(report.nodeid.split("::")[0])
+            self.broken[name.removeprefix("test_").removesuffix(".py")] = str(report.longrepr).strip()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Iterator[None]:
+        """Keeps what a test raised, as an exception rather than as text."""
+        if call.excinfo is not None and self.raised is None:
+            self.raised = call.excinfo.value
+        return (yield)
+
+    @pytest.fixture
+    def student(self) -> Any:
+        """The submission's exercises."""
+        return self._case().student
+
+    @pytest.fixture
+    def reference(self) -> Any:
+        """The model answers."""
+        return self._case().reference
+
+    @pytest.fixture
+    def inputs(self, request: pytest.FixtureRequest, device: str) -> Inputs:
+        """Random inputs on the test's device, the same whenever this student is graded."""
+        return draw_inputs(self._case(), request.node, device)
+
+    def _case(self) -> Case:
+        if self.case is None:
+            raise GraderError("a suite was run for nobody")
+        return self.case
+
+
+def on_each_device(metafunc: pytest.Metafunc, devices: tuple[str, ...]) -> None:
+    """Makes a test that asks for a device run on each of `devices`; skipped where that does not exist."""
+    if "device" in metafunc.fixturenames:
+        no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+        marks: dict[str, list[pytest.MarkDecorator]] = {"cpu": [], "cuda": [no_cuda]}
+        metafunc.parametrize("device", [pytest.param(device, marks=marks[device], id=device) for device in devices])
+
+
+def draw_inputs(case: Case, item: pytest.Item, device: str) -> Inputs:
+    """The inputs of a test, the same on each device."""
+    return Inputs(case.seed(_without_device(item)), device)
+
+
+class Suite:
+    """The collected hidden suites of one lesson; a context manager."""
+
+    def __init__(self, lesson: Lesson, devices: tuple[str, ...] = ("cpu",)) -> None:
+        self.lesson = lesson
+        self._fixtures = Fixtures(devices)
+        if not lesson.suites.is_dir():
+            raise GraderError(f"{lesson.suites} is missing: the lesson {lesson.name} has no hidden suites")
+        arguments = [str(lesson.suites), "-q", "--tb=line", "-c", os.devnull, "--rootdir", str(lesson.suites)]
+        arguments += ["--import-mode=importlib", "--disable-plugin-autoload", "-W", "ignore"]
+        arguments += [part for name in _UNUSED for part in ("-p", f"no:{name}")]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            self._config = _prepareconfig(arguments, [self._fixtures])
+            self._config.addinivalue_line("markers", "covers(point): LESSONS.md's point that a test belongs to")
+            self._session = PytestSession.from_config(self._config)
+            self._config._do_configure()
+            self._config.hook.pytest_sessionstart(session=self._session)
+            self._config.hook.pytest_collection(session=self._session)
+        self._items: dict[str, list[pytest.Function]] = {exercise.name: [] for exercise in lesson.exercises}
+        for item in self._session.items:
+            exercise = item.path.stem.removeprefix("test_")
+            if exercise in self._items and isinstance(item, pytest.Function):
+                self._items[exercise].append(item)
+
+    def __enter__(self) -> Suite:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends pytest's session."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=0)
+            self._config._ensure_unconfigure()
+
+    def broken(self, exercise: str) -> str:
+        """Why the suite of an exercise cannot be run, or nothing."""
+        if exercise in self._fixtures.broken:
+            return self._fixtures.broken[exercise]
+        return (
+            ""
+            if self._items[exercise]
+            else f"there is no {self.lesson.suites / f'test_{exercise}.py'} with a test in it"
+        )
+
+    def outcomes(self, exercise: str, verdict: Verdict, cause: Cause | None, message: str) -> list[Outcome]:
+        """The same outcome for each test of an exercise that is not run at all."""
+        blank = [_blank(item) for item in self._items[exercise]] or [Outcome(exercise, "the hidden suite", True)]
+        return [replace(each, verdict=verdict, cause=cause, message=message) for each in blank]
+
+    def run(self, exercise: str, case: Case) -> list[Outcome]:
+        """Runs the tests of one exercise; tests that are skipped leave no outcome."""
+        found = []
+        items = self._items[exercise]
+        for item, following in zip(items, [*items[1:], None], strict=True):  # None: fixtures end with this exercise
+            raised = self._run_one(item, following, case)
+            if isinstance(raised, pytest.skip.Exception):
+                continue
+            found.append(self._judged(item, raised, case))
+        return found
+
+    def _run_one(self, item: pytest.Function, following: pytest.Item | None, case: Case) -> BaseException | None:
+        self._fixtures.case, self._fixtures.raised = case, None
+        with _global_state_kept():
+            runtestprotocol(item, log=False, nextitem=following)
+        raised, self._fixtures.raised, self._fixtures.case = self._fixtures.raised, None, None
+        item._report_sections.clear()
+        item.user_properties.clear()
+        return raised
+
+    def _judged(self, item: pytest.Function, raised: BaseException | None, case: Case) -> Outcome:
+        blank = _blank(item)
+        if raised is None:
+            return blank
+        student_error = _student_error(raised)
+        if student_error is not None and student_error.cause != "error":
+            return _failed(blank, student_error.cause, _told(student_error), student_error.text)
+        with_reference = self._run_one(item, None, replace(case, student=case.reference))
+        if with_reference is not None:
+            details = f"the reference fails this test: {type(with_reference).__name__}: {with_reference}"
+            return replace(
+                blank, verdict="not_judged", message="this test is broken; it was not counted", details=details
+            )
+        details = f"{type(raised).__name__}: {raised}"
+        if isinstance(raised, Mismatch):
+            return _failed(blank, "wrong", str(raised), details)
+        if student_error is not None:
+            return _failed(blank, "error", _told(student_error), f"{student_error.kind}: {student_error.text}")
+        if isinstance(raised, AssertionError):
+            return _failed(blank, "wrong", "", details)
+        return _failed(blank, "wrong", "what was returned could not be used as the exercise asks", details)
+
+
+def _failed(blank: Outcome, cause: str, message: str, details: str) -> Outcome:
+    return replace(blank, verdict="failed", cause=cause, message=message, details=details)  # type: ignore[arg-type]
+
+
+def _told(error: StudentError) -> str:
+    """What a student may read of an exception: its type and the line; its text could hold hidden inputs."""
+    where = f" in {error.lines[-1]}" if error.lines else ""
+    if isinstance(error, StudentMemory):
+        return f"more memory was asked for than the limit allows{where}"
+    return f"{error.kind} was raised{where}" if error.cause == "error" else error.text
+
+
+def _student_error(raised: BaseException) -> StudentError | None:
+    """The StudentError that an exception is or comes from."""
+    seen: BaseException | None = raised
+    for _ in range(20):
+        if seen is None or isinstance(seen, StudentError):
+            return seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return None
+
+
+def _blank(item: pytest.Function) -> Outcome:
+    point = next((mark.args[0] for mark in item.iter_markers("covers")), 2)
+    callspec = getattr(item, "callspec", None)
+    device = callspec.params.get("device", "cpu") if callspec else "cpu"
+    sentence = (
+        (item.function.__doc__ or item.originalname.removeprefix("test_").replace("_", " ")).strip().splitlines()[0]
+    )
+    parameters = _without_device(item).partition("[")[2]
+    title = sentence.rstrip(".") + (f" [{parameters}" if parameters else "")
+    return Outcome(item.name, title, point in VALUES, device)
+
+
+def _without_device(item: pytest.Item) -> str:
+    """A test's name with its parameters but the device: the same inputs are drawn for each device."""
+    name, bracket, rest = item.name.partition("[")
+    if not bracket:
+        return f"{item.path.stem}::{name}"
+    kept = [part for part in rest.removesuffix("]").split("-") if part not in ("cpu", "cuda")]
+    return f"{item.path.stem}::{name}" + (f"[{'-'.join(kept)}]" if kept else "")
+
+
+@contextlib.contextmanager
+def _global_state_kept() -> Iterator[None]:
+    """What a student's code leaves behind is seen by the test that met it, and by no other."""
+    dtype, grad, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.set_default_device(None if device.type == "cpu" else device)
+        torch.set_rng_state(state)

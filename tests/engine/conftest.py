@@ -1,0 +1,118 @@
+"""A course of its own for each test: lessons and suites are the real ones, submissions and gradebook are not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autograder.course import Course
+from autograder.gradebook import open_marks
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("nbgrader_config.py", "pyproject.toml", "solutions", "source", "release", "tests")
+LESSON = "attention_from_scratch"
+
+
+def make_course(folder: Path) -> Course:
+    """A course in `folder` whose lessons are links to this one's."""
+    for name in PARTS:
+        (folder / name).symlink_to(ROOT / name)
+    return Course(folder)
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """An empty course, which is also the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return make_course(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def empty_gradebook(tmp_path_factory):
+    """nbgrader's database with the lesson in it and nobody else; made once, since that takes seconds."""
+    made = make_course(tmp_path_factory.mktemp("gradebook"))
+    with open_marks(made, made.lesson(LESSON)):
+        return made.root / "gradebook.db"
+
+
+@pytest.fixture(scope="session")
+def filled():
+    """The release as a notebook's parsed JSON, with some of its graded cells filled in: filled(softmax="...")."""
+
+    def fill(**answers):
+        notebook = json.loads((ROOT / "release" / LESSON / f"{LESSON}.ipynb").read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
+            cell["source"] = answers.get(grade_id, cell["source"])
+        return notebook
+
+    return fill
+
+
+@pytest.fixture
+def hand_in(course):
+    """Writes a notebook where nbgrader expects a student's submission, and returns its path."""
+    return lambda student, notebook: submit(course, student, notebook)
+
+
+@pytest.fixture(scope="session")
+def graded_course(tmp_path_factory, filled, model_answers):
+    """A course whose class was graded by the command itself: ada has all right, bela the release, eve a broken file.
+
+    `command` is the finished process. Made once, and not to be changed.
+    """
+    made = make_course(tmp_path_factory.mktemp("course"))
+    submit(made, "ada", filled(**model_answers, why_scale="The variance of the scores grows with d_k."))
+    submit(made, "bela", filled())
+    submit(made, "eve", json.dumps(filled())[:5000])
+    command = autograder(made, "grade", "submitted", "--lesson", LESSON, "--device", "cpu", "--json", "-")
+    return SimpleNamespace(course=made, command=command)
+
+
+@pytest.fixture(scope="session")
+def course_in():
+    """Makes a course in a folder: course_in(path)."""
+    return make_course
+
+
+@pytest.fixture(scope="session")
+def python_in():
+    """Runs Python in a course's folder: python_in(course, "-m", "nbgrader", ...)."""
+    return python
+
+
+@pytest.fixture(scope="session")
+def autograder_in():
+    """Runs the command in a course's folder: autograder_in(course, "grade", ...)."""
+    return autograder
+
+
+def submit(course: Course, student: str, notebook: dict[str, Any] | str) -> Path:
+    """Writes a notebook into nbgrader's `submitted/`."""
+    path = course.root / "submitted" / student / LESSON / f"{LESSON}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(notebook if isinstance(notebook, str) else json.dumps(notebook), encoding="utf-8")
+    return path
+
+
+def autograder(course: Course, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, as an instructor would in the course's folder."""
+    return python(course, "-c", "from autograder.cli import main; main()", *arguments)
+
+
+def python(course: Course, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a course's folder; PATH holds nothing of this environment, as where it is not activated."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def model_answers():
+    """The reference's code by exercise."""
+    return {exercise.name: exercise.model for exercise in Course(ROOT).lesson(LESSON).exercises}

@@ -1,0 +1,445 @@
+"""The static from-scratch rules: every spelling of a forbidden operator is named, and no right answer is ever
+accused.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from autograder.course import Exercise, Lesson
+from autograder.errors import GraderError
+from autograder.notebook import Cell, Notebook
+from autograder.program import slice_program
+from autograder.rules import read_rules, violations
+
+ROOT = Path(__file__).parents[2]
+EXERCISES = {
+    "attention_from_scratch": ["softmax", "scaled_dot_product_attention", "multi_head_attention"],
+    "attention_with_pytorch": [
+        "ScaledDotProductAttention",
+        "MultiHeadAttention",
+        "count_parameters",
+        "copy_builtin_weights",
+    ],
+    "positional_encoding": ["embed"],
+    "transformer_encoder": ["layer_norm", "feed_forward", "encoder", "gradient_norms"],
+}
+USUAL = "import math\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+
+
+def lesson(name: str) -> Lesson:
+    exercises = tuple(
+        Exercise(each, 10, f"def {each}():\n    raise NotImplementedError\n", "") for each in EXERCISES[name]
+    )
+    return Lesson(name, exercises, (), {}, ROOT / "tests" / name, (), frozenset())
+
+
+def judge(exercise: str, *cells: str, lesson_name: str = "attention_from_scratch") -> list[str]:
+    which = lesson(lesson_name)
+    notebook = Notebook(tuple(Cell(number, "code", source) for number, source in enumerate((USUAL, *cells), start=1)))
+    program = slice_program(notebook, which)
+    return violations(program.answers[exercise], program, which)
+
+
+def function(body: str) -> str:
+    return "def softmax(x, dim=-1):\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+
+
+BODIES = [
+    "return torch.softmax(x, dim)",
+    "return x.softmax(dim)",
+    "return (x * 1).softmax(dim)",
+    "return x.float().softmax(dim)",
+    "return x.log_softmax(dim).exp()",
+    "return F.softmax(x, dim)",
+    "return nn.Softmax(dim)(x)",
+    "return torch.nn.functional.softmax(x, dim)",
+    "return torch.special.softmax(x, dim)",
+    "return torch.log_softmax(x, dim).exp()",
+    "return -F.softmin(-x, dim)",
+    "return torch._softmax(x, dim, False)",
+    "return torch._safe_softmax(x, dim)",
+    "return torch._C._VariableFunctions._softmax(x, dim, False)",
+    "return torch._C._nn.scaled_dot_product_attention(x, x, x)",
+    "return torch.ops.aten.softmax.int(x, dim)",
+    "return torch.ops.aten._softmax.default(x, dim, False)",
+    "return torch.ops.aten._softmax.out(x, dim, False, out=torch.empty(3))",
+    "return torch._masked_softmax(x, torch.zeros(1), dim)",
+    "return torch.masked.softmax(x, dim)",
+    "return torch.sparse.softmax(x.to_sparse(), dim).to_dense()",
+    "return x.to_mkldnn().softmax(dim).to_dense()",
+    "return torch._refs.softmax(x, dim)",
+    "return torch._decomp.decompositions._softmax(x, dim, False)",
+    "return torch.Tensor.softmax(x, dim)",
+    "return torch.Tensor.__dict__['softmax'](x, dim)",
+    "return type(x).softmax(x, dim)",
+    "return x.__class__.softmax(x, dim)",
+    "return getattr(torch, 'softmax')(x, dim)",
+    "return getattr(torch, 'soft' + 'max')(x, dim)",
+    "return getattr(x, f\"{'soft'}max\")(dim)",
+    "return getattr(torch, ''.join(['soft', 'max']))(x, dim)",
+    "return getattr(torch, 'xamtfos'[::-1])(x, dim)",
+    "return getattr(torch, 'SOFTMAX'.lower())(x, dim)",
+    "return getattr(torch, 'softMIN'.replace('MIN', 'max'))(x, dim)",
+    "name = 'softmax'\nreturn getattr(torch, name)(x, dim)",
+    "return vars(torch)['softmax'](x, dim)",
+    "return torch.__dict__['softmax'](x, dim)",
+    "return torch.__dict__.get('softmax')(x, dim)",
+    "return torch.__getattribute__('softmax')(x, dim)",
+    "return __import__('torch').softmax(x, dim)",
+    "return __import__('torch.nn.functional', fromlist=['f']).softmax(x, dim)",
+    "import importlib\nreturn importlib.import_module('torch.nn.functional').softmax(x, dim)",
+    "from importlib import import_module as get\nreturn get('torch.nn' + '.functional').softmax(x, dim)",
+    "import sys\nreturn sys.modules['torch'].softmax(x, dim)",
+    "import sys\nreturn sys.modules['torch.nn.functional'].softmax(x, dim)",
+    "import operator\nreturn operator.methodcaller('softmax', dim)(x)",
+    "from operator import methodcaller as call\nreturn call('softmax', dim)(x)",
+    "import operator\nreturn operator.attrgetter('softmax')(torch)(x, dim)",
+    "import operator\nreturn operator.attrgetter('nn.functional.softmax')(torch)(x, dim)",
+    "from torch import softmax as s\nreturn s(x, dim)",
+    "from torch.nn import functional as G\nreturn G.softmax(x, dim)",
+    "import torch as t\nreturn t.softmax(x, dim)",
+    "t = torch\nreturn t.softmax(x, dim)",
+    "a, t = 3, torch\nreturn t.softmax(x, dim)",
+    "t = [torch][0]\nreturn t.softmax(x, dim)",
+    "return {'t': torch}['t'].softmax(x, dim)",
+    "return (torch if True else None).softmax(x, dim)",
+    "return (t := torch).softmax(x, dim)",
+    "s = torch.special\nreturn s.softmax(x, dim)",
+    "f = torch.softmax\nreturn f(x, dim)",
+    "return (lambda y: torch.softmax(y, dim))(x)",
+    "return torch.func.vmap(lambda r: torch.softmax(r, -1))(x)",
+    "return [torch.softmax(y, dim) for y in x]",
+    "def inner(y):\n    return torch.softmax(y, dim)\nreturn inner(x)",
+    "return torch.jit.CompilationUnit('def f(x):\\n    return torch.softmax(x, -1)\\n').f(x)",
+    "return eval('torch.softmax(x, dim)')",
+    "y = {}\nexec('y = x.softmax(dim)', {'x': x}, y)\nreturn y['y']",
+    "import scipy.special\nreturn torch.from_numpy(scipy.special.softmax(x.numpy(), dim))",
+    "from scipy.special import softmax as s\nreturn s(x)",
+    "import jax\nreturn jax.nn.softmax(x)",
+    "import tensorflow as tf\nreturn tf.nn.softmax(x)",
+    "import ctypes\nreturn ctypes.CDLL('libtorch_cpu.so')",
+    "y = x.detach().requires_grad_()\nreturn torch.autograd.grad(torch.logsumexp(y, dim).sum(), y)[0]",
+    "y = x.detach().requires_grad_()\ntorch.logsumexp(y, dim).sum().backward()\nreturn y.grad",
+    "y = x.detach().requires_grad_()\ny.logsumexp(dim).sum().backward()\nreturn y.grad",
+    "y = x.detach().requires_grad_()\ny.exp().sum(dim).log().sum().backward()\nreturn y.grad",
+    "return torch.func.grad(lambda y: torch.logsumexp(y, dim).sum())(x)",
+    "return torch.func.jacrev(lambda y: y.logsumexp(dim))(x)",
+    "return F.scaled_dot_product_attention(x, x, x)",
+    "return torch.nn.MultiheadAttention(4, 1)(x, x, x)",
+    "return torch._native_multi_head_attention(x)",
+    "return torch.ops.aten._scaled_dot_product_attention_math(x, x, x)[0]",
+    "return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(x, x, x)[0]",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_spelling_is_named(body: str) -> None:
+    """A ready-made operator is found under any spelling; the sentence says what, where and what to do instead."""
+    found = judge("softmax", function(body))
+    assert found
+    assert all(
+        each.startswith("softmax uses ") and "(cell 2, line " in each and "raw operations" in each for each in found
+    )
+
+
+ELSEWHERE = {
+    "top-level alias": ["s = torch.softmax", function("return s(x, dim)")],
+    "top-level module alias": ["G = torch.special", function("return G.softmax(x, dim)")],
+    "import in another cell": [function("return s(x, dim)"), "from torch import softmax as s"],
+    "helper": ["def h(x, dim):\n    return x.softmax(dim)\n", function("return h(x, dim)")],
+    "star import": ["from torch.nn.functional import *", function("return log_softmax(x, dim).exp()")],
+    "the binding itself": ["softmax = torch.softmax"],
+    "partial": ["from functools import partial", "softmax = partial(F.softmax, dim=-1)"],
+    "import as the answer": ["from torch import softmax"],
+    "renamed import as the answer": ["from torch.special import log_softmax as softmax"],
+    "lambda": ["softmax = lambda x, dim=-1: F.softmax(x, dim=dim)"],
+    "default argument": ["def softmax(x, dim=-1, f=torch.softmax):\n    return f(x, dim)\n"],
+    "decorator": [
+        "def use(f):\n    return lambda g: f\n",
+        "@use(torch.softmax)\ndef softmax(x, dim=-1):\n    return x\n",
+    ],
+    "subclass": ["class S(torch.Tensor):\n    pass\n", function("return S.softmax(x, dim)")],
+    "static method": ["class H:\n    f = staticmethod(torch.softmax)\n", function("return H.f(x, dim)")],
+    "attribute": ["class H:\n    pass\n", "H.f = torch.softmax", function("return H.f(x, dim)")],
+    "own method as a cover": [
+        "class H:\n    def softmax(self):\n        return 1\n",
+        function("H()\nreturn x.softmax(dim)"),
+    ],
+    "autograd function": [
+        "class S(torch.autograd.Function):\n    @staticmethod\n"
+        "    def forward(ctx, x):\n        return torch.softmax(x, -1)\n",
+        function("return S.apply(x)"),
+    ],
+    "torch function": [
+        "class T(torch.Tensor):\n    @classmethod\n    def __torch_function__(cls, f, types, args=(), kwargs=None):\n"
+        "        return torch.Tensor.softmax(args[0], -1)\n",
+        function("return T(x).exp()"),
+    ],
+    "constant name": ["NAME = 'soft'", "WHICH = NAME + 'max'", function("return getattr(torch, WHICH)(x, dim)")],
+    "global module": [function("global t\nt = torch\nreturn t.special.softmax(x, dim)")],
+    "helper of logsumexp": [
+        "def lse(y):\n    return torch.logsumexp(y, -1).sum()\n",
+        function("return torch.func.grad(lse)(x)"),
+    ],
+}
+
+
+@pytest.mark.parametrize("cells", ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_other_cells_that_an_answer_runs_count(cells: list[str]) -> None:
+    """What an answer uses from other cells is judged with it."""
+    assert judge("softmax", *cells)
+
+
+def test_line_and_cell_are_named() -> None:
+    """The sentence leads to the line."""
+    (found,) = judge("softmax", "\n# mine\ndef softmax(x, dim=-1):\n    y = x\n    return torch.softmax(y, dim)\n")
+    assert found.startswith(
+        "softmax uses torch.softmax (cell 2, line 5): softmax and attention are what you build here"
+    )
+
+
+PLAIN = "e = (x - x.amax(dim, keepdim=True)).exp()\nreturn e / e.sum(dim, keepdim=True)"
+RIGHT = {
+    "plain": [function(PLAIN)],
+    "logsumexp": [function("return (x - torch.logsumexp(x, dim, keepdim=True)).exp()")],
+    "variable": [function("softmax_out = x.exp()\nlog_softmax = x\nreturn softmax_out / softmax_out.sum(dim)")],
+    "local called softmax": [function("softmax = x.exp()\nreturn softmax / softmax.sum(dim)")],
+    "docstring": [function('"""As F.softmax(x), torch.softmax and nn.Softmax do."""\n' + PLAIN)],
+    "comment": [function("# F.softmax(x, dim) would do\n" + PLAIN)],
+    "message": [function("if x is None:\n    raise ValueError('use torch.softmax, F.softmax(x)')\n" + PLAIN)],
+    "print": [function("print('softmax', 'torch.softmax')\n" + PLAIN)],
+    "annotation": [
+        "def softmax(x: nn.Parameter, dim: int = -1) -> 'nn.Module':\n    m: nn.Softmax\n"
+        "    e = x.exp()\n    return e / e.sum(dim, keepdim=True)\n"
+    ],
+    "nn as loop variable": [function("for nn in range(3):\n    y = nn + 1\n" + PLAIN)],
+    "nn as parameter": [
+        "def softmax(x, dim=-1, nn=None, F=3):\n    y = F * 2 if nn else 1\n    return x.exp() * y / y\n"
+    ],
+    "F as a number": ["F = 4", function("y = F\n" + PLAIN)],
+    "F as a comprehension's variable": [function("y = [F.real for F in x]\n" + PLAIN)],
+    "own class": [
+        "class Ops:\n    def softmax(self, x):\n        return x.exp() / x.exp().sum()\n",
+        function("return Ops().softmax(x)"),
+    ],
+    "own class in a variable": [
+        "class Ops:\n    @staticmethod\n    def softmax(x):\n        return x.exp()\n",
+        "ops = Ops()",
+        function("return ops.softmax(x)"),
+    ],
+    "own tensor class": [
+        "class T(torch.Tensor):\n    def softmax(self):\n        return self.exp()\n",
+        function("return T.softmax(x)"),
+    ],
+    "own attribute": [
+        "class Ops:\n    def __init__(self):\n        self.softmax = lambda x: x.exp()\n"
+        "    def go(self, x):\n        return self.softmax(x)\n",
+        function("return Ops().go(x)"),
+    ],
+    "named tuple": [
+        "from collections import namedtuple",
+        "R = namedtuple('R', 'softmax total')",
+        function("r = R(x.exp(), 1)\nreturn r.softmax"),
+    ],
+    "own log_softmax": [
+        "def log_softmax(x, dim):\n    return x - torch.logsumexp(x, dim, keepdim=True)\n",
+        function("return log_softmax(x, dim).exp()"),
+    ],
+    "own layer_norm": ["def layer_norm(x):\n    return x\n", function("return layer_norm(x).exp()")],
+    "a check beside it": [
+        function(PLAIN),
+        "assert torch.allclose(softmax(torch.ones(3)), F.softmax(torch.ones(3), -1))",
+    ],
+    "a check in the cell": [function(PLAIN) + "print(F.softmax(torch.ones(3), -1))\n"],
+    "a checking function": [
+        function(PLAIN),
+        "def check(x):\n    return torch.softmax(x, -1) - softmax(x)\ncheck(torch.ones(2))",
+    ],
+    "numpy": ["import numpy as np", function("return (x - np.inf * 0) * np.sqrt(np.pi)")],
+    "unused imports": [
+        "from torch.nn.functional import softmax as theirs, relu\nfrom torch import nn",
+        function(PLAIN),
+    ],
+    "dtype by name": [function("y = getattr(torch, 'float64')\nz = getattr(torch, 'float' + str(32))\n" + PLAIN)],
+    "torch.nn imported as torch": [
+        "import torch.nn\nimport torch.nn.functional",
+        function(PLAIN.replace("x.amax", "torch.Tensor.amax(x, dim) + x.amax")),
+    ],
+    "no_grad": [
+        function(
+            "with torch.no_grad():\n    m = x.amax(dim, keepdim=True)\nreturn (x - m).exp() / (x - m).exp().sum(dim)"
+        )
+    ],
+    "own autograd function": [
+        "class S(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x.exp().log()\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return g\n",
+        function("return S.apply(x)"),
+    ],
+    "dict key": [function("d = {'softmax': x.exp()}\nreturn d['softmax']")],
+    "keyword": ["def f(x, softmax=True):\n    return x\n", function("return f(x, softmax=True)")],
+    "compiled": [function(PLAIN), "softmax = torch.jit.script(softmax)"],
+    "eval": [
+        "class M:\n    def eval(self, s):\n        return 1\n",
+        function("M().eval('torch.softmax(x)')\n" + PLAIN),
+    ],
+}
+
+
+@pytest.mark.parametrize("cells", RIGHT.values(), ids=RIGHT.keys())
+def test_no_right_answer_is_accused(cells: list[str]) -> None:
+    """Words, names and checks are no use of an operator."""
+    assert judge("softmax", *cells) == []
+
+
+def test_only_the_guilty_exercise_is_judged() -> None:
+    """An exercise that calls a forbidden softmax of the student's is itself clean."""
+    cells = [
+        "from torch import softmax",
+        "def scaled_dot_product_attention(Q, K, V, mask=None):\n    return softmax(Q @ K.mT, -1) @ V\n",
+    ]
+    assert judge("softmax", *cells)
+    assert judge("scaled_dot_product_attention", *cells) == []
+
+
+def test_star_import_does_not_take_an_exercises_name() -> None:
+    """The lesson's own softmax stays the student's, whatever a star import would bind."""
+    cells = [
+        "from torch import *",
+        "def scaled_dot_product_attention(Q, K, V, mask=None):\n    return softmax(matmul(Q, K.mT), -1) @ V\n",
+    ]
+    assert judge("scaled_dot_product_attention", *cells) == []
+
+
+MODULE = (
+    "class MultiHeadAttention(nn.Module):\n    def __init__(self, d_model, n_heads):\n        super().__init__()\n"
+    "        {init}\n    def forward(self, X, mask=None):\n        {body}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("init", "body", "guilty"),
+    [
+        ("self.W_Q = nn.Linear(3, 3, bias=False)", "return F.softmax(X @ X.mT, -1)", False),
+        ("self.attention = ScaledDotProductAttention(3, 3, 3)", "return self.attention(X)", False),
+        ("self.multi_head_attention = nn.Linear(3, 3)", "return self.multi_head_attention(X)", False),
+        ("self.mha = nn.MultiheadAttention(3, 1)", "return self.mha(X, X, X)", True),
+        ("pass", "return F.scaled_dot_product_attention(X, X, X)", True),
+        ("pass", "return F.multi_head_attention_forward(X)", True),
+        ("self.t = nn.TransformerEncoderLayer(3, 1)", "return self.t(X)", True),
+        ("pass", "return torch._native_multi_head_attention(X)", True),
+        ("pass", "return torch.ops.aten._transformer_encoder_layer_fwd(X)", True),
+        ("pass", "return torch._C._nn.scaled_dot_product_attention(X, X, X)", True),
+    ],
+)
+def test_modules_may_use_nn_but_no_attention(init: str, body: str, guilty: bool) -> None:
+    """In the PyTorch lesson only ready-made attention is forbidden, and only inside the modules."""
+    found = judge("MultiHeadAttention", MODULE.format(init=init, body=body), lesson_name="attention_with_pytorch")
+    assert bool(found) == guilty
+
+
+def test_other_exercises_of_the_pytorch_lesson_are_free() -> None:
+    """`copy_builtin_weights` is about the built-in module, and may name it."""
+    source = "def copy_builtin_weights(mha, builtin):\n    assert isinstance(builtin, nn.MultiheadAttention)\n"
+    assert judge("copy_builtin_weights", source, lesson_name="attention_with_pytorch") == []
+
+
+def test_nothing_is_forbidden_in_positional_encoding() -> None:
+    """The lesson without rules accuses nobody."""
+    source = "def embed(ids, W):\n    return F.embedding(ids, W)\n"
+    assert judge("embed", source, lesson_name="positional_encoding") == []
+
+
+ENCODER = [
+    ("layer_norm", "return F.layer_norm(x, x.shape)", True),
+    ("layer_norm", "return nn.LayerNorm(3)(x)", True),
+    ("layer_norm", "return torch.native_layer_norm(x, [3], None, None, 1e-5)[0]", True),
+    ("layer_norm", "return torch.ops.aten.native_group_norm(x)", True),
+    ("layer_norm", "return torch.rms_norm(x, [3])", True),
+    ("layer_norm", "layer = x.mean(-1)\nnorm = x.var(-1)\nlayer_norm_out = layer + norm\nreturn layer_norm_out", False),
+    ("feed_forward", "return torch.relu(x)", True),
+    ("feed_forward", "return x.relu()", True),
+    ("feed_forward", "return x.relu_()", True),
+    ("feed_forward", "return torch.threshold(x, 0, 0)", True),
+    ("feed_forward", "return torch.prelu(x, x)", True),
+    ("feed_forward", "return torch.ops.aten.hardtanh(x)", True),
+    ("feed_forward", "return torch.ops.aten.leaky_relu(x, 0)", True),
+    ("feed_forward", "threshold = 0\nrelu = x.clamp(min=0)\nreturn relu", False),
+    ("feed_forward", "return torch.where(x > 0, x, 0) + torch.maximum(x, x * 0)", False),
+    ("encoder", "return F.embedding(x, x)", True),
+    ("encoder", "return torch.embedding(x, x)", True),
+    ("encoder", "embedding = x['W_embed'][x]\nreturn embedding", False),
+    ("gradient_norms", "return torch.autograd.grad(torch.logsumexp(x, -1).sum(), x)", False),
+    ("gradient_norms", "return torch.autograd.grad(torch.softmax(x, -1).sum(), x)", True),
+]
+
+
+@pytest.mark.parametrize(("exercise", "body", "guilty"), ENCODER)
+def test_encoder_lesson(exercise: str, body: str, guilty: bool) -> None:
+    """Norms, relu and embedding are built there; gradients are one exercise's subject."""
+    source = f"def {exercise}(x, *rest):\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+    assert bool(judge(exercise, source, lesson_name="transformer_encoder")) == guilty
+
+
+def test_given_functions_are_the_students_own() -> None:
+    """The lesson's ready-made softmax and attention are ordinary code."""
+    given = "def softmax(x, dim=-1):\n    return (x - torch.logsumexp(x, dim, keepdim=True)).exp()\n"
+    source = "def encoder(x, params, n_heads, mask=None):\n    return softmax(x)\n"
+    assert judge("encoder", given, source, lesson_name="transformer_encoder") == []
+
+
+def test_model_answers_are_clean() -> None:
+    """The model answer of every lesson that is built obeys its own rules."""
+    from autograder.course import Course
+    from autograder.notebook import read_notebook
+
+    course = Course(ROOT)
+    for name in course.lessons():
+        if course.source(name).exists():
+            which = course.lesson(name)
+            program = slice_program(read_notebook(course.source(name)), which)
+            for answer in program.answers.values():
+                assert violations(answer, program, which) == []
+
+
+def test_stubs_and_lost_exercises_are_not_judged() -> None:
+    """What was not answered breaks no rule."""
+    assert judge("softmax", "def softmax(x, dim=-1):\n    raise NotImplementedError\n") == []
+
+
+HOSTILE = {
+    "fan-out": "a0 = torch\n"
+    + "".join(f"a{i} = (a{i - 1}, a{i - 1}, a{i - 1})\n" for i in range(1, 200))
+    + function("return a199"),
+    "strings": "s0 = 'a'\n"
+    + "".join(f"s{i} = s{i - 1} + s{i - 1} + s{i - 1}\n" for i in range(1, 60))
+    + function("return getattr(x, s59)"),
+    "cycle": "a = b\nb = a\n" + function("return a.c + getattr(b, a)"),
+    "deep": function("return " + "1+" * 2_000 + "x"),
+    "long": function("\n".join(f"y{i} = x.exp() + torch.exp(x)" for i in range(4_000)) + "\nreturn x"),
+    "alias chain": "a0 = torch\n"
+    + "".join(f"a{i} = a{i - 1}\n" for i in range(1, 3_000))
+    + function("return a2999.exp(x)"),
+}
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_code_takes_no_time(source: str) -> None:
+    """No code makes the rules slow or crash, and none of this is forbidden."""
+    start = time.process_time()
+    assert judge("softmax", source) == []
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "reason = 3", "reason = ", "forbidden_modules = 3\nreason = ''\nforbidden_operators = 3"]
+)
+def test_broken_rules_are_our_fault(tmp_path: Path, text: str) -> None:
+    """A broken rules.toml is named, and nobody pays for it."""
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    with pytest.raises(GraderError, match="rules"):
+        read_rules(path)
