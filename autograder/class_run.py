@@ -19,8 +19,10 @@ from autograder.errors import GraderError
 from autograder.grade import Graded as Graded
 from autograder.grade import Workshop, grade
 from autograder.inside.confine import Limits
+from autograder.inside.worker import Warm
 from autograder.reference import load_reference
 from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult
+from autograder.rules import read_rules
 from autograder.sandbox import PRELOAD, Sandbox, refuse_exposed
 from autograder.suite import Suite
 
@@ -43,9 +45,8 @@ class Grader:
     def __enter__(self) -> Grader:
         torch.set_num_threads(1)
         refuse_exposed(self.course.root)
-        preload = (*PRELOAD, DYNAMO) if any("torch.optim" in cell for cell in self.lesson.model_cells) else PRELOAD
         with ExitStack() as stack:
-            sandbox = stack.enter_context(Sandbox(self.box, self._limits, preload))  # it starts while we collect
+            sandbox = stack.enter_context(Sandbox(self.box, self._limits, _warm(self.lesson)))  # it starts while we collect
             suite = stack.enter_context(Suite(self.lesson, self._devices))
             reference, secret = load_reference(self.lesson), self.course.secret()
             self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, self._others())
@@ -81,6 +82,15 @@ class Grader:
             if name != self.lesson.name and self.course.source(name).exists():
                 others[name] = tuple(exercise.name for exercise in self.course.lesson(name).exercises)
         return others
+
+
+def _warm(lesson: Lesson) -> Warm:
+    preload = [*PRELOAD, DYNAMO] if any("torch.optim" in cell for cell in lesson.model_cells) else [*PRELOAD]
+    if lesson.rules is None:
+        return Warm(preload)
+    rules = read_rules(lesson.rules)
+    judged = [exercise.name for exercise in lesson.exercises if rules.exercises is None or exercise.name in rules.exercises]
+    return Warm(preload, list(rules.forbidden_operators), judged)
 
 
 def grade_class(

@@ -8,6 +8,7 @@
         ├── StudentCrash     the process inside the box died
         ├── StudentMemory    the memory limit was met
         ├── StudentOutput    too much text, too large or malformed reply
+        ├── StudentForbidden a ready-made operator was used that the lesson does not allow
         └── StudentMissing   the exercise is not in the notebook
 
 A message says what is wrong, in which file, and what to do next.
@@ -80,6 +81,12 @@ class StudentOutput(StudentError):
     """The student's code printed too much, or returned too much or something that is not a reply."""
 
     cause = "output"
+
+
+class StudentForbidden(StudentError):
+    """The exercise used an operator that the lesson does not allow."""
+
+    cause = "forbidden"
 
 
 class StudentMissing(StudentError):

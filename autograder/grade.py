@@ -114,7 +114,8 @@ def _judge(exercise: Exercise, student: str, workshop: Workshop, session: Sessio
     if any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
         session.renew()
         outcomes = suite.run(exercise.name, case)
-    return outcomes
+    forbidden = next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None)
+    return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message) if forbidden else outcomes
 
 
 def _result(

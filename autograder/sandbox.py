@@ -31,7 +31,7 @@ import torch
 from autograder.errors import GraderError, StudentCrash, StudentError, StudentMemory, StudentOutput, StudentTimeout
 from autograder.inside import confine, wire
 from autograder.inside.confine import Limits
-from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status
+from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status, Warm
 
 BOXES = ("bubblewrap", "landlock", "none")
 START_S = 120.0  # importing torch from a cold disk
@@ -47,7 +47,7 @@ _ENVIRONMENT = {
     "TMPDIR": "/",  # a library that wants a temporary folder at import finds one that exists, not one to write to
 }
 _PACKAGE = Path(__file__).resolve().parent
-_START = "import sys; sys.path[:0] = [sys.argv[1]]; from autograder.inside.worker import main; main(int(sys.argv[2]), sys.argv[3:])"
+_START = "import sys; sys.path[:0] = [sys.argv[1]]; from autograder.inside.worker import main; main(int(sys.argv[2]), sys.argv[3])"
 
 
 # --- which box
@@ -155,13 +155,14 @@ def _wall(visible: Sequence[str]) -> list[str]:
 class Sandbox:
     """A box with a warm zygote in it; a context manager. `child()` is a fork of it, milliseconds away."""
 
-    def __init__(self, box: str, limits: Limits | None = None, preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, box: str, limits: Limits | None = None, warm: Warm | None = None) -> None:
         self.box = box
         self.limits = limits or Limits()
         self._readable = readable_paths()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(START_S)
-        zygote = [sys.executable, "-s", "-P", "-c", _START, str(_PACKAGE.parent), str(theirs.fileno()), *preload]
+        zygote = [sys.executable, "-s", "-P", "-c", _START, str(_PACKAGE.parent), str(theirs.fileno())]
+        zygote.append(msgspec.json.encode(warm or Warm(list(PRELOAD))).decode())
         wall = _wall(self._readable) if box == "bubblewrap" else []
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, in a box
             [*wall, *zygote],

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from autograder.errors import StudentError, StudentMemory
+from autograder.errors import StudentError, StudentForbidden, StudentMemory
 from autograder.handles import Handle, Handles
 from autograder.inside import wire
 from autograder.session import Session
@@ -183,6 +183,10 @@ class _Remote(torch.autograd.Function):
 def _checked(reply: tuple[wire.ToOutside, list[torch.UntypedStorage]], session: Session) -> Any:
     """The reply, or the student's exception raised."""
     message, storages = reply
+    if isinstance(message, wire.Raised | wire.Returned) and message.forbidden:
+        places = message.lines if isinstance(message, wire.Raised) else []
+        lines = tuple(line for cell, number in places if (line := session.line(cell, number)))
+        raise RuntimeError("a forbidden operator") from StudentForbidden("RuntimeError", message.forbidden[:100], lines)
     if isinstance(message, wire.Raised):
         raise_as_student(message, session)
     return message, storages

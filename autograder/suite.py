@@ -243,6 +243,8 @@ def _failed(blank: Outcome, cause: str, message: str, details: str) -> Outcome:
 def _told(error: StudentError) -> str:
     """What a student may read of an exception: its type and the line; its text could hold hidden inputs."""
     where = f" in {error.lines[-1]}" if error.lines else ""
+    if error.cause == "forbidden":
+        return f"a ready-made operator that this lesson does not allow was used{where}"
     if isinstance(error, StudentMemory):
         return f"more memory was asked for than the limit allows{where}"
     return f"{error.kind} was raised{where}" if error.cause == "error" else error.text

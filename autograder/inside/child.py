@@ -18,6 +18,7 @@ import torch
 
 from autograder.inside import wire
 from autograder.inside.confine import Limits
+from autograder.inside.forbidden import Watch
 from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
@@ -41,8 +42,10 @@ class Arrived:
 class Child:
     """One submission's process: its namespace, the graphs of its calls, its modules."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, watch: Watch) -> None:
         self.limits = limits
+        self.watch = watch
+        self.exercises: frozenset[str] = frozenset()
         self.socket = socket.socket(fileno=SOCKET)
         self.space: dict[str, Any] = vars(types.ModuleType("__main__"))
         self.calls: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
@@ -87,7 +90,9 @@ class Child:
             if len(data) > self.limits.reply_bytes:
                 raise OverflowError(f"the reply is {len(data) >> 20} MB, more than the limit")
         except BaseException as error:
-            data = wire.frame(_raised(error), [])
+            raised = _raised(error)
+            raised.forbidden = self.watch.used
+            data = wire.frame(raised, [])
         self.flush()
         self.socket.sendall(data)
 
@@ -104,6 +109,7 @@ class Child:
         module = types.ModuleType("__main__")
         sys.modules["__main__"], self.space = module, vars(module)
         self.space["__builtins__"] = builtins
+        self.space.update(display=_nothing, get_ipython=_nothing)  # what a notebook's kernel offers
         self.space.update({name: Lost(name, self) for name in message.lost})
         future = 0
         for cell, line, source in message.statements:
@@ -115,6 +121,8 @@ class Child:
                 ran = wire.Ran(raised.kind, raised.text, raised.memory)
             self.flush()
             self.socket.sendall(wire.frame(ran, []))
+        self.exercises = frozenset(message.exercises)
+        self.watch.learn({name: self.space[name] for name in message.exercises if name in self.space})
         found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]
         self.socket.sendall(wire.frame(wire.Loaded(found), []))
 
@@ -129,6 +137,7 @@ class Child:
         self.modules.receive(arguments, tensors)
         args, kwargs = self.unpack(message.args, tensors), self.unpack(message.kwargs, tensors)
         target = self.modules.target(message.target, self.space, message.modules, tensors)
+        self._put_under_test(message.target)
         arrived = Arrived(message.views, storages, before, tensors, _enter(message.state))
         try:
             result = target(*args, **kwargs)
@@ -148,7 +157,7 @@ class Child:
         value = packer.value(result)
         results = list(packer.tensors)
         same = [numbers.get(id(tensor), -1) for tensor in results]
-        answer = wire.Returned(self.counter, value, packer.views, same, state)
+        answer = wire.Returned(self.counter, value, packer.views, same, state, forbidden=self.watch.used)
         for number, (old, now) in enumerate(zip(arrived.before, arrived.storages, strict=True)):
             if not torch.equal(old, _bytes(now)):
                 answer.written.append((number, packer.storage(now)))
@@ -165,6 +174,13 @@ class Child:
         self.counter += 1
         return packer.frame(answer)
 
+    def _put_under_test(self, target: str) -> None:
+        """Notes which exercise answers the calls that follow; a module answers for the class it was made of."""
+        if target.startswith("#"):
+            kinds = {base.__name__ for base in type(self.modules[int(target[1:])]).__mro__}
+            target = next((name for name in sorted(self.exercises) if name in kinds), "")
+        self.watch.under_test, self.watch.used = (target if target in self.exercises else ""), ""
+
     def vjp(self, message: wire.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
         """Gradients at the arguments of an earlier call, for gradients that arrive at its results."""
         tensors, results = self.calls[message.call]
@@ -179,6 +195,10 @@ class Child:
         packer = wire.Packer()
         numbers = [-1 if gradient is None else packer.tensor(gradient) for gradient in gradients]
         return packer.frame(wire.Gradients(numbers, packer.views))
+
+
+def _nothing(*args: object, **kwargs: object) -> None:
+    """Stands for the kernel's own functions, which have nothing to do here."""
 
 
 def _foreign(kind: str) -> object:

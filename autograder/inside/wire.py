@@ -131,6 +131,7 @@ class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     moved: list[tuple[int, int]] = []  # argument whose shape, strides or storage changed -> tensor that it is now
     arguments: list[tuple[bool, int]] = []  # each tensor argument now: requires_grad, tensor that is its .grad or -1
     modules: list[Module] = []
+    forbidden: str = ""  # the operator that the exercise under test used and may not
 
 
 class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -140,6 +141,7 @@ class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     text: str
     lines: list[tuple[int, int]]
     memory: bool = False
+    forbidden: str = ""
 
 
 class Vjp(msgspec.Struct, tag=True, forbid_unknown_fields=True):

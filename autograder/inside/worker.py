@@ -26,9 +26,18 @@ import torch
 
 from autograder.inside.child import SOCKET, Child
 from autograder.inside.confine import Limits, confine
+from autograder.inside.forbidden import Watch, install
 
 CONTROL_BYTES = 65_536
 GRACE_S = 0.01  # for a child that is dying by itself: its signal tells why
+
+
+class Warm(msgspec.Struct):
+    """What the zygote makes ready: modules that children would import, operators that the lesson forbids."""
+
+    preload: list[str] = []
+    forbidden: list[str] = []  # families of operators (forbidden.py)
+    judged: list[str] = []  # exercises that may not use them
 
 
 class Fork(msgspec.Struct, tag=True):
@@ -53,9 +62,12 @@ class Status(msgspec.Struct, tag=True):
     signal: int = 0
 
 
-def main(control_descriptor: int, preload: list[str]) -> None:
-    """Serves the grader until it closes the control socket; `preload` are modules that children would import."""
-    _warm_up(preload)
+def main(control_descriptor: int, settings: str) -> None:
+    """Serves the grader until it closes the control socket; `settings` is a Warm as JSON."""
+    warm = msgspec.json.decode(settings, type=Warm)
+    _warm_up(warm.preload)
+    watch = Watch(frozenset(warm.judged))
+    install(warm.forbidden, watch)
     control = socket.socket(fileno=control_descriptor)
     read = msgspec.json.Decoder(Fork | End).decode
     control.send(b"ready")
@@ -64,7 +76,7 @@ def main(control_descriptor: int, preload: list[str]) -> None:
         if not data:
             return
         request = read(data)
-        status = _fork(request, descriptors) if isinstance(request, Fork) else _end(request.pid)
+        status = _fork(request, descriptors, watch) if isinstance(request, Fork) else _end(request.pid)
         control.send(msgspec.json.encode(status))
 
 
@@ -77,10 +89,10 @@ def _warm_up(preload: list[str]) -> None:
     gc.freeze()
 
 
-def _fork(request: Fork, descriptors: list[int]) -> Status:
+def _fork(request: Fork, descriptors: list[int], watch: Watch) -> Status:
     pid = os.fork()
     if pid == 0:
-        _become_child(request, *descriptors)
+        _become_child(request, watch, *descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     return Status(pid)
@@ -98,7 +110,7 @@ def _end(pid: int) -> Status:
     return Status(pid)
 
 
-def _become_child(request: Fork, channel: int, pipe: int) -> NoReturn:
+def _become_child(request: Fork, watch: Watch, channel: int, pipe: int) -> NoReturn:
     try:
         channel, pipe = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (channel, pipe))
         for standard in (0, 1, 2):
@@ -106,7 +118,7 @@ def _become_child(request: Fork, channel: int, pipe: int) -> NoReturn:
         os.dup2(channel, SOCKET)
         os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
         os.environ.clear()
-        child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
+        child = Child(request.limits, watch)  # before seccomp: asking a socket for its kind is a system call of its own
         confine(request.limits, request.readable, landlock=request.landlock, seccomp=request.seccomp)
         child.serve()
     except BaseException:
