@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo notebooks test test-slow test-gpu check
+.PHONY: setup demo notebooks test test-slow test-gpu check bench
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -34,3 +34,6 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
+
+bench: setup
+	$(BIN)/python -m benchmarks.compare

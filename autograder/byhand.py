@@ -6,7 +6,8 @@ fresh fork. Runs of a class do without this plugin: suite.py gives them the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_each_device(metafunc, DEVICES[metafunc.config.getoption("--device")])
 
 
-@pytest.fixture(scope="package")
-def grader(request: pytest.FixtureRequest) -> Iterator[Grader]:
-    """The lesson whose suites are run, made ready."""
-    course = find_course(request.path)
-    lesson = course.lesson(request.path.relative_to(course.root / "tests").parts[0])
-    with Grader(course, lesson, box=choose_box(request.config.getoption("--sandbox"))) as grader:
+@pytest.fixture(scope="session")
+def graders(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Grader]]:
+    """Makes a lesson ready when its first suite is run: graders(name)."""
+    course, box = find_course(request.config.rootpath), choose_box(request.config.getoption("--sandbox"))
+    ready: dict[str, Grader] = {}
+    with ExitStack() as stack:
+
+        def grader(name: str) -> Grader:
+            if name not in ready:
+                ready[name] = stack.enter_context(Grader(course, course.lesson(name), box=box))
+            return ready[name]
+
         yield grader
 
 
 @pytest.fixture(scope="module")
-def case(request: pytest.FixtureRequest, grader: Grader) -> Iterator[Case]:
-    """The submission in a fresh fork."""
+def case(request: pytest.FixtureRequest, graders: Callable[[str], Grader]) -> Iterator[Case]:
+    """The submission in a fresh fork, for the suites of one file."""
+    grader = graders(request.path.parent.name)
     option = request.config.getoption
     path = option("--submission") or grader.course.source(grader.lesson.name)
     try:

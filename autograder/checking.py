@@ -32,6 +32,7 @@ covers = pytest.mark.covers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 KEEP_TYPE = "keep the dtype and device of the input: make new tensors with those of a tensor you were given"
 NEW_TENSOR = "work on a new tensor: x = x - 1 makes one, x -= 1 writes into x"
+SLOPE = "detach() makes a constant of what is none; a step in float32 costs a float64 input half its digits"
 CONNECTED = "detach(), .data, .item() and no_grad() cut a result off from what it was computed from"
 
 
@@ -60,11 +61,19 @@ def agree(
     return map_leaves(lambda leaf: leaf.to(pairs[0].wanted.device) if isinstance(leaf, Tensor) else leaf, got)
 
 
-def agree_types(student: Function, reference: Function, *args: Any, what: Names = "result", **kwargs: Any) -> None:
-    """Calls both and compares structure, shapes, dtypes and devices, not the values."""
+def agree_types(
+    student: Function,
+    reference: Function,
+    *args: Any,
+    what: Names = "result",
+    hint: str = KEEP_TYPE,
+    device_only: bool = False,
+    **kwargs: Any,
+) -> None:
+    """Calls both and compares structure, shapes, dtypes (unless `device_only`) and devices, not the values."""
     wanted = reference(*args, **kwargs)
     for pair in paired(on_copies(student, *args, **kwargs), wanted, what):
-        check_types(pair, KEEP_TYPE)
+        check_types(pair, hint, device_only=device_only)
 
 
 def agree_gradients(
@@ -76,19 +85,24 @@ def agree_gradients(
     gradients, in the order of the arguments. Raises Mismatch.
     """
     seed = zlib.crc32(b"".join(_bytes(tensor) for tensor in floating((args, kwargs))))
-    pattern, own = _gradients(reference, args, kwargs, seed)
-    result, got = _gradients(student, copies(args), copies(kwargs), seed, lambda result: _connected(result, pattern, what))
+    wanted, own = _with_gradients(reference, args, kwargs, seed)
+    tensors, result = _tracked(student, copies(args), copies(kwargs))
+    outputs = paired(result, wanted, what)
+    for pair in outputs:
+        if pair.wanted.requires_grad and not pair.got.requires_grad:
+            raise Mismatch(f"{pair.name} through which gradients flow", "one that is cut off", CONNECTED)
+    got = _pulled_back(tensors, result, seed)
     names = [name for name, leaf in _named(args, kwargs) if is_floating(leaf)]
     pairs = [Pair(f"the gradient of {name}", g, g, is_number=False) for name, g in zip(names, got, strict=True)]
     dtype = _judged_in(outputs, args, kwargs)
+    known = own if all(tensor.dtype == dtype for tensor in tensors) else None
     function = following(reference)
-    _check_all(
-        pairs, partial(judge, lambda *a, **k: _gradients(function, a, k, seed)[1], args, kwargs, dtype), dtype, hint
-    )
+    judged = partial(judge, lambda *a, **k: _with_gradients(function, a, k, seed)[1], args, kwargs, dtype, own=known)
+    _check_all(pairs, judged, dtype, hint)
     return got
 
 
-def check_gradients(student: Function, *args: Any, hint: str = CONNECTED, **kwargs: Any) -> None:
+def check_gradients(student: Function, *args: Any, hint: str = SLOPE, **kwargs: Any) -> None:
     """torch's gradcheck in its fast mode, in float64, of all floating tensors among the arguments."""
     nest = copies((args, kwargs))
     tensors = tuple(tensor.detach().to(torch.float64).requires_grad_() for tensor in floating(nest))
@@ -218,20 +232,18 @@ def _judged_in(pairs: list[Pair], args: Any, kwargs: Any, accuracy: torch.dtype 
     return coarser(accuracy, *given, *returned)
 
 
-def _gradients(
-    function: Function, args: Any, kwargs: Any, seed: int, pattern: Function | None = None, what: Names = "result"
-) -> tuple[list[Pair], list[Tensor]]:
-    """Result and gradients of a call; with a `pattern`, the result must look like the pattern's result.
-
-    Upstream gradients are rounded to the coarsest type first, so that a run in any type gets the same numbers.
-    """
+def _tracked(function: Function, args: Any, kwargs: Any) -> tuple[list[Tensor], Any]:
+    """The floating arguments of a call as leaves that gradients are wanted of, and its result."""
     tensors = [tensor.detach().requires_grad_() for tensor in floating((args, kwargs))]
     args, kwargs = with_floating((args, kwargs), iter(tensors))
-    result = function(*args, **kwargs)
-    pairs = paired(result, pattern(*args, **kwargs), what) if pattern else []
-    for pair in pairs:
-        if pair.wanted.requires_grad and not pair.got.requires_grad:
-            raise Mismatch(f"{pair.name} through which gradients flow", "one that is cut off", CONNECTED)
+    return tensors, function(*args, **kwargs)
+
+
+def _pulled_back(tensors: list[Tensor], result: Any, seed: int) -> list[Tensor]:
+    """Gradients of the tensors for a random gradient at each floating part of the result, zeros where none arrives.
+
+    What is drawn is rounded to the coarsest type first, so that a run in any type gets the same numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
     outputs, upstream = [], []
     for output in floating(result):
@@ -240,7 +252,13 @@ def _gradients(
             outputs.append(output)
             upstream.append(drawn.to(torch.bfloat16).to(output))
     found = torch.autograd.grad(outputs, tensors, upstream, allow_unused=True)
-    return pairs, [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+
+
+def _with_gradients(function: Function, args: Any, kwargs: Any, seed: int) -> tuple[Any, list[Tensor]]:
+    """Result and gradients of one call."""
+    tensors, result = _tracked(function, args, kwargs)
+    return result, _pulled_back(tensors, result, seed)
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:

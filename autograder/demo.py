@@ -44,17 +44,17 @@ ENDLESS = """def causal_mask(seq_len, device=None):
     while True:
         pass
 """
-CRASH = """def merge_heads(x):
+CRASH = """def multi_head_attention_loop(X, W_Qs, W_Ks, W_Vs, W_O, mask=None):
     import os
 
     os.abort()
 """
-HOARD = """def split_heads(x, n_heads):
+HOARD = """def multi_head_attention(X, W_Q, W_K, W_V, W_O, n_heads, mask=None):
     hoard = []
     while True:
-        hoard.append(torch.ones(10_000_000))
+        hoard.append(torch.empty(100_000_000))
 """
-FLOOD = """def merge_heads(x):
+FLOOD = """def causal_mask(seq_len, device=None):
     while True:
         print("all work and no play " * 100)
 """
@@ -79,8 +79,8 @@ class Sample:
 
 def show(course: Course, console: Console) -> Run:
     """Builds, makes the class, grades it, and tells what happened to each; raises GraderError where it cannot."""
-    changed = [path for built in build(course) for path in built.changed]
-    console.print(f"[bold]1.[/] built {len(course.lessons())} lesson(s), {len(changed)} file(s) changed")
+    changed = [path for built in build(course, [LESSON]) for path in built.changed]
+    console.print(f"[bold]1.[/] built {LESSON}: {len(changed)} file(s) changed")
     box = _box(console)
     samples = [sample for sample in make_class(course) if box != "none" or not sample.hostile]
     own = set_up(course, samples)
@@ -185,10 +185,10 @@ def _hostile(course: Course) -> list[Sample]:
     spy = SPY.format(path=str(course.source(LESSON)))
     attacks: tuple[tuple[str, str, str, str], ...] = (
         ("paul", "an endless loop", "causal_mask", ENDLESS),
-        ("quin", "ends its process", "merge_heads", CRASH),
-        ("rosa", "takes all memory", "split_heads", HOARD),
+        ("quin", "ends its process", "multi_head_attention_loop", CRASH),
+        ("rosa", "takes all memory", "multi_head_attention", HOARD),
         ("sven", "tries to read the answers", "softmax", spy),
-        ("tara", "prints without end", "merge_heads", FLOOD),
+        ("tara", "prints without end", "causal_mask", FLOOD),
     )
     return [
         Sample(student, f"{exercise}: {what}", json.dumps(_solved(course, **{exercise: code})), hostile=True)

@@ -242,7 +242,11 @@ def used_names(source: str) -> Uses:
         table, in_reach = stack.pop()
         runs_now = in_reach and (table.get_type() == "class" or table.get_name() in COMPREHENSION_NAMES)
         stack += [(child, runs_now) for child in table.get_children()]
-        names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and symbol.is_global()}
+        names = {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_declared_global() or (symbol.is_referenced() and symbol.is_global())
+        }
         (now if runs_now else later).update(names)
     return Uses(frozenset(now), frozenset(later))
 
@@ -256,21 +260,3 @@ def used_attributes(node: ast.AST) -> frozenset[str]:
         elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
             found.add(inner.value)
     return frozenset(found)
-
-
-def set_by_calling(function: Function) -> tuple[frozenset[str], frozenset[Change], frozenset[int]]:
-    """What a call of a student's own function does outside of it: global names it binds, globals and positions of
-    arguments it changes.
-    """
-    declared = {name for inner in ast.walk(function) if isinstance(inner, ast.Global) for name in inner.names}
-    stored = {
-        inner.id for inner in ast.walk(function) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
-    }
-    parameters = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
-    local = (stored - declared) | set(parameters)
-    changed = {change for statement in function.body for change in effects(statement)[1] if not change.is_call}
-    return (
-        frozenset(declared & stored),
-        frozenset(change for change in changed if change.root not in local),
-        frozenset(parameters.index(change.root) for change in changed if change.root in parameters),
-    )

@@ -12,10 +12,11 @@ import builtins
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from autograder.names import INNER, Change, Uses, set_by_calling, used_attributes, used_names
+from autograder.calls import called_names, effects_in, effects_of_calls
+from autograder.names import INNER, Change, Uses, used_attributes, used_names
 from autograder.statements import Piece
 
-BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "display", "get_ipython"}
 Import = ast.Import | ast.ImportFrom
 
 
@@ -49,9 +50,8 @@ class Namespace:
                 self.stars.append(piece)
             if isinstance(piece.node, ast.Expr) and "exec" in piece.source and "exec" in self.uses(piece).now:
                 self.hidden.append(piece)
-        for piece in self.pieces:
-            if isinstance(piece.node, ast.Expr) and isinstance(piece.node.value, ast.Call):
-                self._add_effects_of_call(piece, piece.node.value)
+        self._add_effects_of_calls()
+        self._add_aliases()
 
     def uses(self, piece: Piece) -> Uses:
         """Names that a statement reads; none where Python's symbol table refuses it (it cannot run either)."""
@@ -62,19 +62,35 @@ class Namespace:
                 self._uses[piece.index] = Uses(frozenset(), frozenset())
         return self._uses[piece.index]
 
-    def _add_effects_of_call(self, piece: Piece, call: ast.Call) -> None:
-        """A bare call of a student's own function can bind and change globals, and fill its arguments."""
-        name = call.func.id if isinstance(call.func, ast.Name) else ""
-        for definition in self.binders.get(name, []):
-            if name in self.exercises or not isinstance(definition.node, ast.FunctionDef):
-                continue
-            bound, changed, positions = set_by_calling(definition.node)
-            for each in bound:
-                self.binders.setdefault(each, []).append(piece)
-            filled = [call.args[i] for i in positions if i < len(call.args)]
-            roots = {each.id for each in filled if isinstance(each, ast.Name)} | {change.root for change in changed}
-            for root in roots - self.exercises:
-                self.changers.setdefault(root, []).append((piece, Change(root, "")))
+    def _add_effects_of_calls(self) -> None:
+        """Calls of a student's own functions can bind and change globals, and fill their arguments."""
+        functions = {
+            name: piece.node
+            for name, pieces in self.binders.items()
+            for piece in pieces
+            if isinstance(piece.node, ast.FunctionDef) and name not in self.exercises
+        }
+        callers = {
+            piece.index: called_names(piece.source)
+            for piece in self.pieces
+            if not isinstance(piece.node, INNER) or "@" in piece.source
+        }
+        known = effects_of_calls(functions, {name for names in callers.values() for name in names})
+        for piece in self.pieces:
+            if known.keys() & callers.get(piece.index, set()):
+                for binds, changes in effects_in(piece.node, known):
+                    for name in binds - piece.binds:
+                        self.binders.setdefault(name, []).append(piece)
+                    for name in changes - self.exercises:
+                        self.changers.setdefault(name, []).append((piece, Change(name, "")))
+
+    def _add_aliases(self) -> None:
+        """After `u = t` a change of u changes t."""
+        for piece in self.pieces:
+            match piece.node:
+                case ast.Assign([ast.Name(alias)], ast.Name(name)) if alias in self.changers and alias != name:
+                    later = [each for each in self.changers[alias] if each[0].index > piece.index]
+                    self.changers.setdefault(name, []).extend(later)
 
     def made_by_exec(self, name: str) -> list[Piece]:
         """Top-level `exec`s whose text, or the text that they are given, speaks of a name."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult
 
 MESSAGE_LIMIT = 2000  # characters of a message that anybody is shown
-LINE_LIMIT = 160  # characters of a message in a table
+LINE_LIMIT = 300  # characters of a message in a table
 MARKS = {"passed": "✔", "failed": "✘", "not_judged": "○"}
 STATUS = {"graded": "[green]graded[/]", "needs_review": "[yellow]needs review[/]", "unreadable": "[red]unreadable[/]"}
 CAUSES = {
@@ -51,17 +51,17 @@ def points(value: float) -> str:
 
 def in_words(result: SubmissionResult) -> str:
     """One plain sentence: what happened to a submission, and what to look at."""
-    parts = [one_line(result.message)] if result.message else []
+    message = one_line(result.message)
     if result.status == "unreadable":
-        return "; ".join(parts)
+        return message
     lost = [exercise for exercise in result.exercises if exercise.score < exercise.max_score]
     if result.exercises and not lost:
-        parts.append("every test passes")
+        happened = "every test passes"
     elif lost and all(_causes(exercise) == ["missing"] for exercise in lost) and result.score == 0:
-        parts.append("nothing is answered")
+        happened = "nothing is answered"
     else:
-        parts += [_loss(exercise) for exercise in lost]
-    return "; ".join(parts)
+        happened = "; ".join(_loss(exercise) for exercise in lost)
+    return " ".join(part for part in (message, happened) if part)
 
 
 def table(results: Results) -> Table:
@@ -90,7 +90,11 @@ def exercise_text(exercise: ExerciseResult) -> str:
     head = f"{exercise.name}: {points(exercise.score)} of {points(exercise.max_score)} points"
     if _causes(exercise) == ["missing"] and exercise.score == 0:
         return f"{head}\n  ○ {_message(exercise.tests[0]) or 'not answered'}"
-    return "\n".join([head, *(_test_text(test) for test in exercise.tests)])
+    told: set[str] = set()
+    lines = [head]
+    for test in exercise.tests:
+        lines += _test_lines(test, told)
+    return "\n".join(lines)
 
 
 def exercise_html(exercise: ExerciseResult) -> str:
@@ -115,13 +119,19 @@ def _loss(exercise: ExerciseResult) -> str:
     return f"{score} ({one_line(', '.join(reasons))})" if reasons else score
 
 
-def _test_text(test: TestResult) -> str:
+def _test_lines(test: TestResult, told: set[str]) -> list[str]:
+    """A test's line and, unless it passed, why; a reason that was `told` before is not told again."""
     device = "" if test.device == "cpu" else f" [{test.device}]"
-    lines = [f"  {MARKS[test.outcome]} {one_line(test.name)}{device}"]
+    line = f"  {MARKS[test.outcome]} {one_line(test.name)}{device}"
+    if test.outcome == "passed":
+        return [line]
     if test.outcome == "failed" and test.cause not in (None, "wrong"):
-        lines[0] += f": {CAUSES[test.cause]}"
-    detail = "\n".join(text for text in (_message(test), clean(test.misconception or "")) if text)
-    return "\n".join(lines + [f"      {line}" for line in detail.splitlines()] * (test.outcome != "passed"))
+        line += f": {CAUSES[test.cause]}"
+    reason = "\n".join(text for text in (_message(test), clean(test.misconception or "")) if text)
+    if reason in told:
+        return [f"{line} (as above)"]
+    told |= {reason} - {""}
+    return [line, *(f"      {part}".rstrip() for part in reason.splitlines())]
 
 
 def _message(test: TestResult) -> str:

@@ -18,11 +18,11 @@ from autograder.notebook import Cell
 
 MAX_CHARACTERS = 300_000  # of one code cell
 MAX_CHARACTERS_IN_ALL = 3_000_000  # of all code cells; later ones are not read
-MAX_CHARACTERS_KEPT = 10_000  # longer cells are parsed again for the next student
+MAX_CHARACTERS_KEPT = 30_000  # longer cells are parsed again for the next student
 MAX_TRIES_IN_ALL = 1_000  # of a cell, after which each chunk is tried alone
 MAX_TRIES = 12  # how many chunks are tried together when one does not parse alone: strings and brackets at the margin
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-CONTINUES = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|[ \t]|$")
+CONTINUES = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|\s|$")
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[^\n]*$")
 
 
@@ -126,7 +126,7 @@ def _split(source: str) -> tuple[Part, ...]:
     return tuple(_parts(parse(source), source))
 
 
-_kept_split = lru_cache(maxsize=1024)(_split)
+_kept_split = lru_cache(maxsize=512)(_split)
 
 
 def compile_complaint(piece: Piece) -> str:

@@ -63,6 +63,7 @@ class Case:
     student: Any
     reference: Any
     seed: Callable[[str], bytes]  # test id -> seed of its inputs
+    watch: Callable[[str, Any], Any] = lambda test, student: student  # what a test gets for its student
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Fixtures:
         self.devices = devices
         self.case: Case | None = None
         self.raised: BaseException | None = None
+        self.drawn: Inputs | None = None  # the inputs of the test that ran last
         self.broken: dict[str, str] = {}  # exercise -> why its suite cannot be collected
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -107,9 +109,10 @@ class Fixtures:
         return (yield)
 
     @pytest.fixture
-    def student(self) -> Any:
+    def student(self, request: pytest.FixtureRequest) -> Any:
         """The submission's exercises."""
-        return self._case().student
+        case = self._case()
+        return case.watch(request.node.name, case.student)
 
     @pytest.fixture
     def reference(self) -> Any:
@@ -119,7 +122,8 @@ class Fixtures:
     @pytest.fixture
     def inputs(self, request: pytest.FixtureRequest, device: str) -> Inputs:
         """Random inputs on the test's device, the same whenever this student is graded."""
-        return draw_inputs(self._case(), request.node, device)
+        self.drawn = draw_inputs(self._case(), request.node, device)
+        return self.drawn
 
     def _case(self) -> Case:
         if self.case is None:
@@ -148,7 +152,8 @@ class Suite:
         self._fixtures = Fixtures(devices)
         if not lesson.suites.is_dir():
             raise GraderError(f"{lesson.suites} is missing: the lesson {lesson.name} has no hidden suites")
-        arguments = [str(lesson.suites), "-q", "--tb=line", "-c", os.devnull, "--rootdir", str(lesson.suites)]
+        arguments = [str(lesson.suites), "-q", "--tb=line", "-c", os.devnull]
+        arguments += ["--rootdir", str(lesson.suites.parent)]  # modules are named from here: lessons may share a name
         arguments += ["--import-mode=importlib", "--disable-plugin-autoload", "-W", "ignore"]
         arguments += [part for name in _UNUSED for part in ("-p", f"no:{name}")]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -203,6 +208,12 @@ class Suite:
                 continue
             found.append(self._judged(item, raised, case))
         return found
+
+    def attempt(self, exercise: str, test: str, case: Case) -> tuple[BaseException | None, Inputs | None]:
+        """Runs one test by its name in `Outcome.test`, without a verdict: what it raised, and the inputs it drew."""
+        item = next(item for item in self._items[exercise] if item.name == test)
+        self._fixtures.drawn = None
+        return self._run_one(item, None, case), self._fixtures.drawn
 
     def _run_one(self, item: pytest.Function, following: pytest.Item | None, case: Case) -> BaseException | None:
         self._fixtures.case, self._fixtures.raised = case, None

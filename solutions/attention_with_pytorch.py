@@ -140,7 +140,7 @@ def seeded(module, seed):
 # **Shapes**
 # - `X` may have any leading batch dimensions, or none: its shape is `(..., seq, d_model)`, and a sequence may be
 #   one token long.
-# - Nothing may be assumed contiguous: `X` may be a slice, a transposed or an expanded tensor.
+# - Nothing may be assumed contiguous: `X` and the mask may be slices, transposed or expanded tensors.
 #
 # **The mask**
 # - `mask` is boolean, and **True means blocked**, as in `nn.MultiheadAttention`. (`F.scaled_dot_product_attention`
@@ -228,7 +228,8 @@ print("gradient:", scores.grad.tolist())
 # `W_V` (from `d_model` to `d_v`). Calling it with `X` and an optional `mask` returns the pair `(output, weights)`;
 # the scores are divided by $\sqrt{d_k}$.
 #
-# `d_v` may differ from `d_k`, and both from `d_model`. All promises of section 2 hold.
+# `d_v` may differ from `d_k`, and both from `d_model`; any of them may be odd, or 1. All promises of section 2
+# hold.
 #
 # <details><summary>Hint 1: where do I begin?</summary>
 #
@@ -591,10 +592,13 @@ for n_heads in (1, 8):
 # %% [markdown]
 # ### Exercise 3 · count_parameters · ★☆☆ · 5 min
 #
-# How many trainable numbers has a module? `count_parameters(module)` takes any `nn.Module` and returns an int.
+# How many trainable numbers has a module? `count_parameters(module)` takes any `nn.Module`, of any dtype and on any
+# device, and returns an int.
 #
 # - Only trainable parameters count: what is frozen does not.
-# - A parameter that is shared, so that it stands at several places in the module, counts once.
+# - Parts within parts count as well, at any depth.
+# - A parameter that is shared, so that it stands at several places in the module, counts once. (Two parameters that
+#   happen to hold equal values are not shared: they are two.)
 # - A module without trainable parameters has 0 of them.
 # - Counting changes nothing in the module.
 #
@@ -715,7 +719,8 @@ print("after one step:", [round(value, 4) for value in w.tolist()])
 #   squared error of `module(X)[0]` against `X`.
 # - It returns a list of floats, one loss a step; each is measured **before** that step's update. With `steps=0` the
 #   list is empty and nothing is trained.
-# - The module itself is trained, in place: after the call it holds the learned weights.
+# - The module itself is trained, in place: after the call it holds the learned weights, in the dtype and on the
+#   device that they had.
 # - What was frozen stays so: neither its values nor its flag change.
 # - Each call starts afresh: with a new Adam, and gradients that were left in the parameters by earlier work do not
 #   count.
@@ -945,10 +950,12 @@ print(F.scaled_dot_product_attention(zeros, zeros, tokens, attn_mask=corner)[0].
 # `mha`, your `MultiHeadAttention` of the same `d_model` and `n_heads`. From then on both give the same outputs.
 # What the function returns does not matter.
 #
-# - Only values are copied. The two share no storage: changing or training one later leaves the other alone.
+# - Only values are copied, whatever they are, and however they lie in memory. The two share no storage: changing or
+#   training one later leaves the other alone. A second copy replaces the first.
 # - Both are as trainable as before: each parameter keeps its `requires_grad`, a frozen one stays frozen and is
 #   copied into all the same.
-# - `mha` keeps its dtype and its device; the values are converted where they must be. `builtin` is not changed.
+# - `mha` keeps its dtype and its device; the values are converted where they must be. `builtin` is not changed, and
+#   both stay in their `train()` or `eval()` mode.
 # - `builtin` is made with `bias=False`, and with `kdim` and `vdim` left alone.
 #
 # <details><summary>Hint 1: who gets what?</summary>

@@ -1303,7 +1303,7 @@ with picture(
 #   whether they had a gradient before or not.
 # - `x` and the parameters may require a gradient or not; the numbers are the same.
 # - Twice the `grad_output` gives twice the norms.
-# - The numbers may be Python floats or tensors of rank 0, and float32 accuracy is enough for them. Nothing has to be
+# - The numbers may be Python floats or tensors of rank 0, as accurate as the dtype of `x` allows. Nothing has to be
 #   differentiable here.
 #
 # <details><summary>Hint 1</summary>

@@ -45,14 +45,15 @@ def test_long_masks(student, reference, device):
 @covers(5)
 def test_mask_is_boolean(student, reference, device):
     """the mask is boolean"""
-    agree_types(student.causal_mask, reference.causal_mask, 5, device=device)
+    agree_types(student.causal_mask, reference.causal_mask, 5, device=device, hint="a mask holds True and False")
 
 
 @covers(9)
 def test_device_is_the_one_given(student, reference, device):
     """the mask is on the device given, by default on torch's own"""
-    agree_types(student.causal_mask, reference.causal_mask, 3, device=device)
-    agree_types(student.causal_mask, reference.causal_mask, 3)
+    hint = "make the mask on the device that is given"
+    agree_types(student.causal_mask, reference.causal_mask, 3, device=device, device_only=True, hint=hint)
+    agree_types(student.causal_mask, reference.causal_mask, 3, device_only=True, hint=hint)
 
 
 @covers(12)

@@ -5,7 +5,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - everybody's name for it
 
 from autograder.misconception import right
 

@@ -1,11 +1,10 @@
 """Wrong answers to lesson 2 that students give, each with the idea it violates and the test that is named for it."""
 
-# ruff: noqa: F821 - an answer may call the lesson's other exercises, which are bound beside it
 import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - everybody's name for it
 
 from autograder.misconception import wrong
 
@@ -102,7 +101,7 @@ class HeadScaledByValues(nn.Module):
 
 @wrong(
     "ScaledDotProductAttention",
-    idea="The softmax runs over the queries; each query must share its attention out over the keys, the last dimension.",
+    idea="The softmax runs over the queries; each query shares its attention out over the keys, the last dimension.",
     caught_by="test_rows_of_weights_sum_to_one",
 )
 class HeadSoftmaxOverQueries(nn.Module):
@@ -265,7 +264,7 @@ class HeadFiniteMask(nn.Module):
         Q, K, V = self.W_Q(X), self.W_K(X), self.W_V(X)
         scores = Q @ K.transpose(-2, -1) / math.sqrt(Q.shape[-1])
         if mask is not None:
-            scores = scores.masked_fill(mask, torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(mask, -1e9)
         weights = F.softmax(scores, dim=-1)
         return weights @ V, weights
 
@@ -1161,24 +1160,6 @@ def copy_never_clearing(module, X, steps, lr):
         loss = F.mse_loss(module(X)[0], X)
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-@wrong(
-    "train_to_copy",
-    idea="Gradients are cleared at the end of a round only, so what earlier work has left counts in the first one.",
-    caught_by="test_each_call_starts_afresh",
-)
-def copy_clearing_too_late(module, X, steps, lr):
-    X = X.detach()
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
-    losses = []
-    for _ in range(steps):
-        loss = F.mse_loss(module(X)[0], X)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
         losses.append(loss.item())
     return losses
 

@@ -59,7 +59,7 @@ def unreadable(submission):
 
 
 def test_a_class_is_graded_from_end_to_end(graded_course):
-    """Model: 90 points. Release: 0. A file that was cut off: unreadable, so exit code 1. stdout is results.json alone."""
+    """Model: 90 points. Release: 0. A cut-off file: unreadable, so exit code 1. stdout is results.json alone."""
     assert graded_course.command.returncode == 1, graded_course.command.stderr
     results = from_json(graded_course.command.stdout.encode())
     found = {one.student: (one.status, one.score) for one in results.submissions}
@@ -290,7 +290,7 @@ def test_build_says_what_it_did(run, course):
 def test_build_names_what_it_wrote_and_check_what_is_stale(run, course):
     """--check writes nothing, and fails."""
     for name in ("source", "release"):
-        (course.root / name).unlink()
+        shutil.rmtree(course.root / name)
     code, _, err = run("build", LESSON, "--check")
     assert code == 2
     assert "stale: " in err

@@ -61,10 +61,10 @@ def test_an_attack_costs_the_attacker_only(shown):
     results = by_student(shown[1])
     for student, name, causes in (
         ("paul", "causal_mask", {"timeout"}),
-        ("quin", "merge_heads", {"crash"}),
-        ("rosa", "split_heads", {"memory"}),
+        ("quin", "multi_head_attention_loop", {"crash"}),
+        ("rosa", "multi_head_attention", {"memory"}),
         ("sven", "softmax", {"error"}),
-        ("tara", "merge_heads", {"output", "timeout"}),
+        ("tara", "causal_mask", {"output", "timeout"}),
     ):
         exercises = {exercise.name: exercise for exercise in results[student].exercises}
         assert exercises[name].score == 0, student

@@ -1,5 +1,7 @@
 """What the doctor finds, and what `auto` stands for."""
 
+import shutil
+
 import pytest
 
 from autograder import doctor
@@ -60,7 +62,7 @@ def test_versions_are_listed_and_a_missing_package_named(findings, monkeypatch):
 def test_a_course_is_described(findings, course):
     """Where it lies; and what is not built, if anything."""
     assert "attention_from_scratch" in findings()["course"].found
-    (course.root / "release").unlink()
+    shutil.rmtree(course.root / "release")
     assert "autograder build" in findings()["course"].advice
 
 

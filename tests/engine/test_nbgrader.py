@@ -37,7 +37,8 @@ def scores(course):
 def regraded(graded_course, tmp_path_factory, python_in):
     """The graded class again, in a fresh course, by nbgrader's commands alone."""
     root = tmp_path_factory.mktemp("nbgrader") / "course"
-    shutil.copytree(graded_course.course.root, root, symlinks=True, ignore=shutil.ignore_patterns("gradebook.db", "autograded"))
+    made = shutil.ignore_patterns("gradebook.db", "autograded")
+    shutil.copytree(graded_course.course.root, root, symlinks=True, ignore=made)
     course = type(graded_course.course)(root)
     done = {
         "autograde": python_in(course, "-m", "nbgrader", "autograde", LESSON),
@@ -49,8 +50,8 @@ def regraded(graded_course, tmp_path_factory, python_in):
 
 def test_autograde_gives_the_engines_marks(graded_course, regraded):
     """The same scores in results.json, in the engine's gradebook and in nbgrader's."""
-    results = json.loads(graded_course.command.stdout)
-    ours = {one["student"]: {each["name"]: each["score"] for each in one["exercises"]} for one in results["submissions"]}
+    submissions = json.loads(graded_course.command.stdout)["submissions"]
+    ours = {one["student"]: {each["name"]: each["score"] for each in one["exercises"]} for one in submissions}
     by_engine, by_nbgrader = scores(graded_course.course), scores(regraded.course)
     for student in ("ada", "bela"):
         assert by_nbgrader[student] == by_engine[student]

@@ -86,6 +86,14 @@ def test_feedback_of_a_missing_exercise_is_one_line():
     assert report.exercise_text(ExerciseResult("softmax", 0, 15, (MISSING, MISSING))).count("softmax") == 2
 
 
+def test_a_reason_is_told_once():
+    """Ten tests that fail in the same line do not repeat it ten times."""
+    same = TestResult("long rows", "failed", "wrong", WRONG.message)
+    text = report.exercise_text(ExerciseResult("softmax", 0, 15, (WRONG, same)))
+    assert text.count("weights must be zero") == 1
+    assert "long rows (as above)" in text
+
+
 def test_feedback_says_on_which_device_a_test_ran():
     """A failure on the GPU is told as one."""
     on_gpu = TestResult("rows sum to one", "failed", "wrong", device="cuda")

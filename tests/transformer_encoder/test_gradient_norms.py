@@ -3,7 +3,6 @@
 import torch
 
 from autograder.checking import (
-    DTYPES,
     agree,
     covers,
     default_dtype,
@@ -12,6 +11,7 @@ from autograder.checking import (
     on_copies,
     unmodified,
 )
+from autograder.tolerance import coarser
 
 WHERE = "the gradient at the input of each layer, first to last, with grad_output arriving at the last output"
 SKIPS = "without residual both sums are left out, and both norms stay"
@@ -31,6 +31,11 @@ def _example(inputs, layer, *shape, n_layers=2, dtype=torch.float32, requires_gr
 
 def _agree(student, reference, example, hint=WHERE, **kwargs):
     return agree(student.gradient_norms, reference.gradient_norms, *example, what="the norms", hint=hint, **kwargs)
+
+
+def _wide(function):
+    """The function with its numbers as float64 tensors, which keep all digits of a float."""
+    return lambda *args: [torch.as_tensor(norm, dtype=torch.float64) for norm in function(*args)]
 
 
 def _still(d_model, device):
@@ -139,11 +144,14 @@ def test_extreme_tokens(student, reference, inputs, layer):
 
 @covers(5)
 def test_accurate_in_every_dtype(student, reference, inputs, layer, cast):
-    """as accurate as each dtype allows, the norms themselves as numbers of float32"""
+    """as accurate as each dtype allows"""
     example = _example(inputs, layer, 3, 4, n_layers=1, dtype=torch.float64)
-    for dtype in DTYPES:
-        if dtype != torch.float32:  # which all other tests are in
-            _agree(student, reference, cast(example, dtype), accuracy=torch.float32)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):  # float32 is in all other tests
+        given = cast(example, dtype)
+        norms = on_copies(student.gradient_norms, *given)
+        coarse = coarser(torch.float64, *(norm.dtype for norm in norms if isinstance(norm, torch.Tensor)))
+        wanted = _wide(reference.gradient_norms)
+        agree(_wide(lambda *_, n=norms: n), wanted, *given, what="the norms", accuracy=coarse)
 
 
 @covers(6)
