@@ -101,7 +101,9 @@ def _own_code(answer: Answer) -> str:
 
 
 def _plain(cell: Cell) -> NotebookNode:
-    return _new_cell(cell.kind, cell.source, id=f"cell-{cell.number}")
+    """A cell without marks; a raw one is declared plain text, or HTML pages would take it for markup."""
+    metadata = {"raw_mimetype": "text/plain"} if cell.kind == "raw" else {}
+    return _new_cell(cell.kind, cell.source, id=f"cell-{cell.number}", metadata=metadata)
 
 
 def _graded(released: NotebookNode, source: str) -> NotebookNode:

@@ -15,6 +15,7 @@ import torch
 
 from autograder.collection import Submission
 from autograder.course import Course, Lesson
+from autograder.diagnosis import Bank
 from autograder.errors import GraderError
 from autograder.grade import Graded as Graded
 from autograder.grade import Workshop, grade
@@ -49,7 +50,8 @@ class Grader:
             sandbox = stack.enter_context(Sandbox(self.box, self._limits, _warm(self.lesson)))  # it starts while we collect
             suite = stack.enter_context(Suite(self.lesson, self._devices))
             reference, secret = load_reference(self.lesson), self.course.secret()
-            self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, self._others())
+            bank = Bank(self.lesson, reference)
+            self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, bank, self.course.other_exercises(self.lesson.name))
             self._stack = stack.pop_all()
         return self
 
@@ -75,13 +77,6 @@ class Grader:
         if self._workshop is None:
             raise GraderError("a Grader is used within a with statement")
         return self._workshop
-
-    def _others(self) -> dict[str, tuple[str, ...]]:
-        others = {}
-        for name in self.course.lessons():
-            if name != self.lesson.name and self.course.source(name).exists():
-                others[name] = tuple(exercise.name for exercise in self.course.lesson(name).exercises)
-        return others
 
 
 def _warm(lesson: Lesson) -> Warm:

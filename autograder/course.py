@@ -116,6 +116,11 @@ class Course:
             given=_definitions(released) - {_grade_id(cell) for cell in source["cells"]},
         )
 
+    def other_exercises(self, lesson: str) -> dict[str, tuple[str, ...]]:
+        """The exercises of all other built lessons: what a notebook handed in by mistake may hold."""
+        others = (name for name in self.lessons() if name != lesson and self.source(name).exists())
+        return {name: tuple(exercise.name for exercise in self.lesson(name).exercises) for name in others}
+
     def secret(self) -> bytes:
         """The course's secret, from AUTOGRADER_SECRET or `.autograder/secret`, which is made if it is not there."""
         if value := os.environ.get("AUTOGRADER_SECRET"):

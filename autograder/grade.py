@@ -3,6 +3,7 @@
     file ── notebook.py ── cells ── program.py ── what to run, what to grade
                                        │ rules.py: what is forbidden
     sandbox.py ── session.py ── student.py ── suite.py ── outcomes ── score.py ── SubmissionResult
+                                                              │ diagnosis.py: which known wrong answer explains them
 
 Enters: a submission and what was made ready once for the class. Leaves: `Graded`. Raises GraderError for our faults
 only; a file that cannot be graded is a result with the status "unreadable".
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from autograder.collection import Submission
 from autograder.course import Exercise, Lesson
+from autograder.diagnosis import Bank, Diagnosis
 from autograder.errors import StudentMissing, SubmissionError
 from autograder.inputs import derive_seed
 from autograder.notebook import Notebook, read_notebook
@@ -31,6 +33,7 @@ from autograder.score import held_back, score_exercise
 from autograder.session import Session
 from autograder.student import Student
 from autograder.suite import Case, Outcome, Suite
+from autograder.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Workshop:
     sandbox: Sandbox
     reference: Reference
     secret: bytes
+    bank: Bank
     others: Mapping[str, tuple[str, ...]]  # other lessons -> their exercises
 
 
@@ -67,7 +71,8 @@ def grade(submission: Submission, workshop: Workshop) -> Graded:
     except SubmissionError as error:
         return Graded(_unreadable(submission, lesson, str(error)))
     with _open_session(workshop, notebook, program) as session:
-        judged = {each: _judge(each, submission.student, workshop, session) for each in lesson.exercises}
+        case, diagnosis = _case(submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
+        judged = {each: _judge(each, case, workshop, session, diagnosis) for each in lesson.exercises}
     exercises = tuple(score_exercise(each.name, each.points, outcomes) for each, outcomes in judged.items())
     result = _result(submission, program, exercises, judged, time.monotonic() - started)
     return Graded(result, notebook, program, _details(judged, session))
@@ -97,7 +102,9 @@ def _case(student: str, workshop: Workshop, session: Session) -> Case:
     return Case(Student(session, session.exercises), workshop.reference, seed)
 
 
-def _judge(exercise: Exercise, student: str, workshop: Workshop, session: Session) -> list[Outcome]:
+def _judge(
+    exercise: Exercise, case: Case, workshop: Workshop, session: Session, diagnosis: Diagnosis
+) -> list[Outcome]:
     """The outcomes of an exercise; one that fails is run once more in a fresh fork, and that verdict counts."""
     suite, program = workshop.suite, session.program
     if broken := suite.broken(exercise.name):
@@ -109,13 +116,13 @@ def _judge(exercise: Exercise, student: str, workshop: Workshop, session: Sessio
         session.prepare(exercise.name)
     except StudentMissing as error:
         return suite.outcomes(exercise.name, "failed", "missing", error.text)
-    case = _case(student, workshop, session)
-    outcomes = suite.run(exercise.name, case)
+    outcomes, watch = suite.run(exercise.name, case), Watch()
     if any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
         session.renew()
-        outcomes = suite.run(exercise.name, case)
-    forbidden = next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None)
-    return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message) if forbidden else outcomes
+        outcomes = suite.run(exercise.name, replace(case, watch=watch.student))
+    if forbidden := next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None):
+        return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message)
+    return diagnosis.explain(exercise.name, case, outcomes, watch)
 
 
 def _result(

@@ -8,6 +8,7 @@ inside has its effect outside.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -158,7 +159,10 @@ class Handles:
         return wire.Module(number, list(handle._tensors), numbers, handle.training, [])
 
     def receive(self, answer: wire.Returned, tensors: list[torch.Tensor]) -> None:
-        """Takes over what a call did to modules inside."""
+        """Takes over what a call did to modules inside; tensors that share a storage there share one here."""
+        distinct = {number for state in answer.modules for number in state.tensors if 0 <= number < len(tensors)}
+        uses = Counter(answer.views[number].storage for number in distinct)
+        shared = {id(tensors[number]) for number in distinct if uses[answer.views[number].storage] > 1}
         for state in answer.modules:
             handle = self._by_number.get(state.number)
             if handle is None:
@@ -167,8 +171,9 @@ class Handles:
             handle.training = state.training
             if set(arrived) != set(handle._tensors):
                 handle._tensors = arrived
+            numbers = dict(zip(state.names, state.tensors, strict=True))
             for name, tensor in handle._tensors.items():
-                _take_over(tensor, arrived[name])
+                _take_over(tensor, arrived[name], adopt=id(tensors[numbers[name]]) in shared)
 
 
 def _adopt(state: wire.Module, views: list[wire.View], tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -187,12 +192,12 @@ def _adopt(state: wire.Module, views: list[wire.View], tensors: list[torch.Tenso
     return {name: made[number] for name, number in zip(state.names, state.tensors, strict=True)}
 
 
-def _take_over(mine: torch.Tensor, now: torch.Tensor) -> None:
+def _take_over(mine: torch.Tensor, now: torch.Tensor, *, adopt: bool) -> None:
     if mine is now:
         return
     mine.requires_grad_(now.requires_grad)
     mine.grad = now.grad
-    if mine.shape != now.shape or mine.dtype != now.dtype:
+    if adopt or mine.shape != now.shape or mine.dtype != now.dtype:
         mine.data = now.data
     elif not torch.equal(mine, now):
         with torch.no_grad():

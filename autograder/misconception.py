@@ -6,10 +6,9 @@ is a submission's cell as it stands, and `bound` runs it beside any set of answe
 """
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def right(exercise: str, *, how: str) -> Callable[[Callable[..., Any]], Alternat
 def answers_in(path: Path) -> list[Any]:
     """The Misconceptions or Alternatives of a file, in order; raises GraderError where it cannot be run.
 
-    The file is compiled under its own path, so that `inspect` finds the sources.
+    The file's path is the name of its module, by which an answer's source is found again.
     """
     namespace: dict[str, Any] = {"__name__": f"answers:{path}", "__file__": str(path)}
     try:
@@ -79,9 +78,18 @@ def answers_in(path: Path) -> list[Any]:
 
 def _renamed(definition: Callable[..., Any], name: str, exercise: str) -> str:
     """Source of a definition without its decorators, and with the exercise's name."""
-    lines = textwrap.dedent(inspect.getsource(definition)).splitlines()
-    node = ast.parse("\n".join(lines)).body[0]
-    body = lines[node.lineno - 1 :]  # the line of `def` or `class`; decorators stand above it
+    path = Path(definition.__module__.removeprefix("answers:"))
+    lines, nodes = _parsed(path)
+    node = nodes[name]
+    body = lines[node.lineno - 1 : node.end_lineno]  # from the line of `def` or `class`; decorators stand above it
     keyword = "class" if isinstance(node, ast.ClassDef) else "def"
     body[0] = body[0].replace(f"{keyword} {name}", f"{keyword} {exercise}", 1)
     return "\n".join(body) + "\n"
+
+
+@lru_cache(maxsize=16)
+def _parsed(path: Path) -> tuple[list[str], dict[str, ast.FunctionDef | ast.ClassDef]]:
+    """Lines of a file of answers, and its definitions by name."""
+    text = path.read_text(encoding="utf-8")
+    nodes = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return text.splitlines(), {node.name: node for node in nodes}

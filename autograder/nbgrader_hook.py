@@ -6,6 +6,9 @@
        | GradeWithEngine    in place of Execute: box, suites, feedback under each answer
        v SaveEngineGrades   scores with fractions; all else as nbgrader's SaveAutoGrades
 
+    nbgrader formgrader, generate_feedback
+       | safe_markdown      a student's text cannot run a script with the rights of whoever marks it
+
 One warm grader serves all students of a run and ends with it. What cannot be graded raises: nbgrader names the student,
 leaves their earlier marks as they are, and goes on with the next.
 """
@@ -19,9 +22,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bleach
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbconvert.exporters.exporter import ResourcesDict
+from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import (
@@ -45,9 +50,17 @@ from autograder.sandbox import choose_box
 if TYPE_CHECKING:
     from autograder.class_run import Grader
 
+# What lessons and ordinary answers are written with; everything else is shown as text.
+TAGS = {
+    *("h1", "h2", "h3", "h4", "h5", "h6", "p", "div", "span", "br", "hr", "blockquote", "details", "summary"),
+    *("a", "b", "code", "del", "em", "i", "img", "pre", "strong", "sub", "sup"),
+    *("dd", "dl", "dt", "li", "ol", "ul", "table", "tbody", "td", "th", "thead", "tr"),
+}
+ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title", "width", "height"], "*": ["align", "id", "class"]}
+
 
 def hook(config: Config) -> None:
-    """Sets nbgrader's options so that `autograde` runs the engine; called by nbgrader_config.py."""
+    """Sets nbgrader's options so that it runs the engine and shows students' text safely."""
     config.Autograde.exporter_class = EngineExporter
     config.Autograde.pre_convert_hook = ensure_assignment
     config.Autograde.sanitize_preprocessors = [OverwriteKernelspec, CheckCellMetadata]
@@ -57,6 +70,13 @@ def hook(config: Config) -> None:
         AssignLatePenalties,
         CheckCellMetadata,
     ]
+    config.HTMLExporter.filters = {"markdown2html": safe_markdown}
+
+
+def safe_markdown(source: str) -> str:
+    """Markdown as HTML without anything that a browser would run."""
+    shown: str = bleach.clean(markdown2html(source), tags=TAGS, attributes=ATTRIBUTES)
+    return shown
 
 
 def ensure_assignment(assignment: str, **_: Any) -> None:
@@ -110,7 +130,11 @@ class EngineExporter(NotebookExporter):
         release = nbformat.read(self.course.release(lesson), as_version=4)
         try:
             notebook = read_notebook(path)
-            return canonical(release, notebook, slice_program(notebook, self.course.lesson(lesson)))
+            return canonical(
+                release,
+                notebook,
+                slice_program(notebook, self.course.lesson(lesson), self.course.other_exercises(lesson)),
+            )
         except SubmissionError as error:
             self.log.error("This submission cannot be read, its earlier marks stay: %s", clean(str(error)))
             raise
@@ -158,5 +182,3 @@ class SaveEngineGrades(SaveAutoGrades):  # type: ignore[misc]  # nbgrader has no
         grade = self.gradebook.find_grade(name, self.notebook_id, self.assignment_id, self.student_id)
         gradebook.set_grade(grade, exercise, name in gradebook.to_review(result), gradebook.untouched(cell))
         self.gradebook.db.commit()
-
-

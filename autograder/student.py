@@ -80,6 +80,7 @@ class Student:
         message = wire.Call(target, *trees, packer.views, _state(), modules, session.take_dropped(), keep)
         one = _OneCall(session, message, packer, tensors)
         results = _Remote.apply(one, *tensors) if keep else one.forward()  # type: ignore[no-untyped-call]
+        _leave(message.state, one.answer.state)
         value = wire.unpack(one.answer.value, list(results), self._handle(target, args, kwargs, one), Foreign.of)
         self._handles.receive(one.answer, one.after)
         return value
@@ -122,7 +123,7 @@ class _OneCall:
         return tuple(results)
 
     def _settle(self, answer: wire.Returned, storages: list[torch.UntypedStorage]) -> None:
-        """Does outside what the call did to its arguments and to global state."""
+        """Does outside what the call did to its arguments."""
         with torch.no_grad():
             for mine, now in answer.written:
                 _overwrite(self.packer.storages[mine], storages[now])
@@ -133,7 +134,6 @@ class _OneCall:
                     tensor.requires_grad_(needs)
                 if tensor.is_leaf:
                     _set_gradient(tensor, None if gradient < 0 else self.after[gradient])
-        _leave(self.message.state, answer.state)
 
     def backward(
         self, needed: tuple[bool, ...], gradients: tuple[torch.Tensor | None, ...]

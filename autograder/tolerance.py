@@ -155,5 +155,5 @@ def _moved(tree: Any, eps: float, draw: int) -> Any:
 
 def _numbers(result: Any) -> list[Tensor]:
     """The leaves of a result as float64 tensors."""
-    plain = map_leaves(lambda leaf: torch.as_tensor(leaf).detach().to(torch.float64), result)
+    plain = map_leaves(lambda leaf: torch.as_tensor(leaf, dtype=torch.float64).detach(), result)
     return [leaf for _, leaf in leaves(plain)]

@@ -31,11 +31,11 @@ class Call:
     name: str
     arguments: list[tuple[str, Any]]  # leaves by their place, as they were before the call
     default_dtype: torch.dtype
-    result: Any = None  # tensors detached; a module as the shapes of its state
+    result: Any = None  # tensors detached; a module as what its state looks like
     raised: str = ""  # name of an exception's type
     text: str = ""  # what the exception said, for the instructor
     tracked: tuple[bool, ...] = ()  # does a gradient flow through each tensor of the result?
-    changed: dict[str, Tensor] = field(default_factory=dict)  # arguments and weights that the call wrote to
+    changed: dict[str, Tensor] = field(default_factory=dict)  # arguments and weights that are others after the call
     left: str = ""  # global state that the call left behind
     gradients: dict[str, Tensor] = field(default_factory=dict)  # what arrived at each argument or weight later
 
@@ -70,7 +70,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._answers, name)
-        return value if name == "builtin" or name.startswith("_") else _noting(name, value, {}, self._noted)
+        return value if name == "builtin" or name.startswith("_") else _noting(name, value, dict, self._noted)
 
 
 def same(one: Call, other: Call) -> bool:
@@ -82,7 +82,7 @@ def same(one: Call, other: Call) -> bool:
         and one.left == other.left
         and alike(one.result, other.result)
         and one.changed.keys() == other.changed.keys()
-        and all(alike(one.changed[key], other.changed[key]) for key in one.changed)
+        and all(_alike_after(one.changed[key], other.changed[key]) for key in one.changed)
         and all(_alike_gradients(one, other, key) for key in one.gradients.keys() | other.gradients.keys())
     )
 
@@ -102,19 +102,26 @@ def alike(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def close_values(one: Tensor, other: Tensor) -> bool:
-    """Equal up to a few units in the last place of the largest entry, infinities and NaN at the same places."""
+def close_values(one: Tensor, other: Tensor, at_least: float = 0.0) -> bool:
+    """Equal up to a few units in the last place of the largest entry, infinities and NaN at the same places.
+
+    The largest entry counts as `at_least` that large.
+    """
     if one.shape != other.shape or one.is_complex() or other.is_complex():
         return False
     dtypes = [tensor.dtype for tensor in (one, other) if tensor.is_floating_point()]
     first, second = one.detach().double(), other.detach().double()
-    ordinary = first.isfinite() & second.isfinite()
-    if not torch.equal(torch.where(ordinary, 0.0, first).nan_to_num(), torch.where(ordinary, 0.0, second).nan_to_num()):
-        return False
-    if not torch.equal(first.isnan(), second.isnan()) or not ordinary.any():
-        return not ordinary.any() and torch.equal(first.isnan(), second.isnan())
-    largest = torch.maximum(first[ordinary].abs().amax(), second[ordinary].abs().amax())
-    return float((first - second)[ordinary].abs().amax()) <= _allowed(largest, dtypes)
+    error = (first - second).abs()
+    if error.numel() and not bool(error.isfinite().all()):
+        ordinary = first.isfinite() & second.isfinite()
+        strange = (torch.where(ordinary, 0.0, each) for each in (first, second))
+        if not _identical(*strange):
+            return False
+        first, second, error = first[ordinary], second[ordinary], error[ordinary]
+    if error.numel() == 0:
+        return True
+    largest = torch.maximum(first.abs().amax(), second.abs().amax()).clamp_min(at_least)
+    return float(error.amax()) <= _allowed(largest, dtypes)
 
 
 def _allowed(largest: Tensor, dtypes: list[torch.dtype]) -> float:
@@ -123,24 +130,27 @@ def _allowed(largest: Tensor, dtypes: list[torch.dtype]) -> float:
     return FLOOR_ULPS * float(largest) * torch.finfo(dtype).eps if dtype in HALVES else few_ulps(largest, dtype)
 
 
+def _alike_after(one: Tensor, other: Tensor) -> bool:
+    return one.requires_grad == other.requires_grad and alike(one, other)
+
+
 def _alike_gradients(one: Call, other: Call, key: str) -> bool:
+    """A gradient that does not arrive is one of zeros; what is far below 1 is rounding, for 1 arrives from above."""
     first, second = one.gradients.get(key), other.gradients.get(key)
-    if first is None or second is None:  # a gradient that does not arrive is one of zeros
-        there = first if second is None else second
-        return there is None or not bool(there.any())
-    return close_values(first, second)
+    first = torch.zeros_like(second) if first is None and second is not None else first
+    second = torch.zeros_like(first) if second is None and first is not None else second
+    return first is None or second is None or close_values(first, second, at_least=1.0)
 
 
-def _noting(name: str, function: Callable[..., Any], state: dict[str, Tensor], noted: list[Call]) -> Callable[..., Any]:
-    """The function, noting its calls; `state` holds the weights of a module whose forward it is."""
+def _noting(
+    name: str, function: Callable[..., Any], state: Callable[[], dict[str, Tensor]], noted: list[Call]
+) -> Callable[..., Any]:
+    """The function, noting its calls; `state` gives the weights of a module whose forward it is."""
 
     def noting(*args: Any, **kwargs: Any) -> Any:
-        given = {**_tensors((args, kwargs)), **state}
-        before = {key: _Before.of(tensor) for key, tensor in given.items()}
         call = Call(name, _arguments(args, kwargs), torch.get_default_dtype())
         noted.append(call)
-        _watch_gradients(given, call)
-        with _watching(call, given, before):
+        with _watching(call, lambda: {**_tensors((args, kwargs)), **state()}):
             result = function(*args, **kwargs)
         tensors = [leaf for _, leaf in leaves(result) if isinstance(leaf, Tensor)]
         call.tracked = tuple(tensor.requires_grad for tensor in tensors)
@@ -153,20 +163,27 @@ def _noting(name: str, function: Callable[..., Any], state: dict[str, Tensor], n
 
 
 @contextlib.contextmanager
-def _watching(call: Call, given: dict[str, Tensor], before: dict[str, _Before]) -> Iterator[None]:
-    """Notes what a call raises, writes to and leaves behind."""
+def _watching(call: Call, given: Callable[[], dict[str, Tensor]]) -> Iterator[None]:
+    """Notes what a call raises, writes to and leaves behind, and the gradients that arrive at what it was given."""
     state = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state()
+    tensors = given()
+    before = {key: _Before.of(tensor) for key, tensor in tensors.items()}
+    _watch_gradients(tensors, call)
     try:
         yield
     except Exception as error:
         call.raised, call.text = _builtin_name(error), str(error)
         raise
     finally:
-        call.changed = {key: tensor.detach().clone() for key, tensor in given.items() if before[key].differs(tensor)}
+        call.changed = {key: _after(t) for key, t in given().items() if key not in before or before[key].differs(t)}
         now = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state()
         names = ("default dtype", "gradient mode", "random state")
-        same_state = (state[0] == now[0], state[1] == now[1], torch.equal(state[2], now[2]))
-        call.left = ", ".join(name for name, kept in zip(names, same_state, strict=True) if not kept)
+        kept = (state[0] == now[0], state[1] == now[1], torch.equal(state[2], now[2]))
+        call.left = ", ".join(name for name, same_as_before in zip(names, kept, strict=True) if not same_as_before)
+
+
+def _after(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 @dataclass(frozen=True)
@@ -218,11 +235,13 @@ def _watch_module(name: str, module: Any, noted: list[Call]) -> None:
     if isinstance(module, Handle):
         inner = module._forward
         module._forward = lambda handle, args, kwargs: _noting(
-            f"{name}(...)", lambda *a, **k: inner(handle, a, k), handle._tensors, noted
+            f"{name}(...)", lambda *a, **k: inner(handle, a, k), lambda: handle._tensors, noted
         )(*args, **kwargs)
     else:
         forward = module.forward
-        module.forward = lambda *args, **kwargs: _noting(f"{name}(...)", forward, _state(module), noted)(*args, **kwargs)
+        module.forward = lambda *args, **kwargs: _noting(
+            f"{name}(...)", forward, lambda: _state(module), noted
+        )(*args, **kwargs)
 
 
 def _state(module: Any) -> dict[str, Tensor]:
@@ -246,11 +265,14 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str,
 
 
 def _kept(leaf: Any) -> Any:
-    """What is noted of a leaf: a tensor as a copy of its own memory, a module as its shapes."""
+    """What is noted of a leaf: a tensor as a copy of its own memory, a module as what its state looks like."""
     if isinstance(leaf, Tensor):
         return copies(leaf.detach())
     if isinstance(leaf, nn.Module | Handle):
-        return {name: tuple(tensor.shape) for name, tensor in _state(leaf).items()}
+        return {
+            name: (tuple(tensor.shape), isinstance(tensor, nn.Parameter), tensor.requires_grad)
+            for name, tensor in _state(leaf).items()
+        }
     return leaf
 
 

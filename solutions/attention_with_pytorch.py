@@ -45,6 +45,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+torch.set_num_threads(1)  # our tensors are small: more threads would spend their time waiting for each other
+
 # %% cellView="form" jupyter={"source_hidden": true}
 # include: _toolbox.py
 
@@ -339,7 +341,7 @@ with picture("ScaledDotProductAttention", alt="Three heat maps of attention weig
     silent[2] = True
     masks = {"no mask": None, "causal mask": causal, "causal, and query 2 silenced": silent}
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True)
-    for ax, (title, mask) in zip(axes, masks.items()):
+    for ax, (title, mask) in zip(axes, masks.items(), strict=True):
         ylabel = "query (looking)" if ax is axes[0] else ""
         weights = head(X, mask=mask)[1]
         image = heatmap(ax, weights, title, "key (looked at)", ylabel, range(n), range(n), vmin=0, vmax=1)
@@ -383,7 +385,8 @@ with picture("two_ways_to_cut", alt="Two tables of three tokens by four columns,
     by_columns = torch.tensor([[0, 0, 1, 1]] * 3)
     by_memory = torch.arange(12).reshape(3, 4) // 6
     figure, axes = plt.subplots(1, 2, figsize=(7.5, 2.8))
-    for ax, owner, title in zip(axes, (by_columns, by_memory), ("right: by columns", "wrong: by memory order")):
+    cuts = ("right: by columns", by_columns), ("wrong: by memory order", by_memory)
+    for ax, (title, owner) in zip(axes, cuts, strict=True):
         heatmap(ax, owner, title, "column of Q", "token", range(4), range(3), vmin=-0.4, vmax=1.4)
         for token in range(3):
             for column in range(4):
@@ -553,7 +556,7 @@ model[0].weight.requires_grad_(False)  # freeze the embedding
 
 print(f"{'name':<20}{'shape':<12}{'dtype':<16}{'device':<8}trainable")
 for name, p in model.named_parameters():
-    print(f"{name:<20}{str(tuple(p.shape)):<12}{str(p.dtype):<16}{str(p.device):<8}{p.requires_grad}")
+    print(f"{name:<20}{tuple(p.shape)!s:<12}{p.dtype!s:<16}{p.device!s:<8}{p.requires_grad}")
 
 # %% [markdown]
 # `module.to(torch.float64)` and `module.to("cuda")` change all of them at once. Your modules can do it as well: you
@@ -846,7 +849,7 @@ with picture("train_to_copy", alt="Four heat maps of attention weights between s
     output, after = copier(unseen)
     titles = "head 0, before", "head 1, before", "head 0, after", "head 1, after"
     figure, axes = plt.subplots(1, 4, figsize=(10, 3.1), sharey=True)
-    for ax, (title, matrix) in zip(axes, zip(titles, [*before, *after[0]])):
+    for ax, title, matrix in zip(axes, titles, [*before, *after[0]], strict=True):
         ylabel = "query" if ax is axes[0] else ""
         image = heatmap(ax, matrix, title, "key", ylabel, range(6), range(6), vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="attention weight")
@@ -911,7 +914,7 @@ with picture("in_proj_weight", alt="Heat map of in_proj_weight, 24 rows by 8 col
     figure, ax = plt.subplots(figsize=(6.4, 5.2))
     image = heatmap(ax, builtin.in_proj_weight, "in_proj_weight: three matrices in one",
                     "input (d_model = 8)", "row", range(8))
-    for part, (name, colour) in enumerate(zip(("W_Q", "W_K", "W_V"), (Q_COLOR, K_COLOR, V_COLOR))):
+    for part, (name, colour) in enumerate((("W_Q", Q_COLOR), ("W_K", K_COLOR), ("W_V", V_COLOR))):
         ends = [8 * part - 0.4, 8 * part + 7.4]
         ax.plot([7.75, 7.75], ends, color=colour, linewidth=6, solid_capstyle="butt", clip_on=False)
         ax.text(8.05, 8 * part + 3.5, f"{name}.weight", color=colour, va="center", fontweight="bold")
@@ -989,7 +992,7 @@ def copy_builtin_weights(mha, builtin):
     ### BEGIN SOLUTION
     pieces = *builtin.in_proj_weight.chunk(3), builtin.out_proj.weight
     with torch.no_grad():
-        for part, values in zip((mha.W_Q, mha.W_K, mha.W_V, mha.W_O), pieces):
+        for part, values in zip((mha.W_Q, mha.W_K, mha.W_V, mha.W_O), pieces, strict=True):
             part.weight.copy_(values)
     ### END SOLUTION
 

@@ -658,7 +658,7 @@ with picture(
 with picture(
     "sinusoidal_positional_encoding",
     alt="Left: heat map of dot products between 100 positions, a bright diagonal band of constant "
-    "width. Right: dot product against distance from positions 20, 50 and 80; the three curves "
+    "width. Right: dot product against distance from positions 35, 50 and 65; the three curves "
     "lie on each other and are symmetric, highest at distance 0.",
 ):
     encoding = sinusoidal_positional_encoding(100, 64)
@@ -668,8 +668,8 @@ with picture(
         axes[0], similarity, "PE[a] · PE[b], d_model = 64", "position b (tokens)", "position a (tokens)"
     )
     figure.colorbar(image, ax=axes[0], label="dot product")
-    for pos, style, width in ((20, "-", 5), (50, "--", 3), (80, ":", 2)):
-        distance = range(-19, 20)
+    for pos, style, width in ((35, "-", 5), (50, "--", 3), (65, ":", 2)):
+        distance = range(-34, 35)
         axes[1].plot(
             distance,
             [float(similarity[pos, pos + step]) for step in distance],
@@ -681,7 +681,7 @@ with picture(
     axes[1].set(
         title="The same curve from everywhere", xlabel="distance b - a (tokens)", ylabel="dot product"
     )
-    axes[1].legend(loc="lower center")
+    axes[1].legend()
 
 # %% [markdown]
 # <details><summary>What happens, and why</summary>

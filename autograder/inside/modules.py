@@ -55,7 +55,7 @@ class Modules:
             own = module.state_dict(keep_vars=True)
             for name, number in zip(state.names, state.tensors, strict=True):
                 value, mine = tensors[number], own[name]
-                mine.data = value.detach().clone()
+                mine.data = value.detach()  # not a copy: modules that share a storage go on sharing it
                 if isinstance(mine, torch.nn.Parameter):
                     mine.requires_grad_(value.requires_grad)
                     mine.grad = value.grad

@@ -3,17 +3,20 @@
 import csv
 import json
 import logging
+import re
 import shutil
 from contextlib import closing
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from nbconvert.exporters import HTMLExporter
 from nbgrader import api
 from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
 
 from autograder import nbgrader_hook
+from autograder.canonical import canonical
 from autograder.errors import GraderError
 from autograder.gradebook import course_directory
 from autograder.notebook import read_notebook
@@ -218,6 +221,25 @@ def test_the_grader_is_made_once_and_ended_with_the_run(monkeypatch, converter, 
     assert life == [("made", "cpu", "landlock"), "ada", "bela"]
     converter.exporter.close()
     assert life[-1] == "ended"
+
+
+def test_a_students_text_runs_no_script_in_formgrader(course, hand_in, filled):
+    """Whoever marks is logged in there; formulas, hints and links still work."""
+    evil = (
+        "<script>evil()</script>\n\n<img src=x onerror=evil()>\n\n[link](javascript:evil()) $a < b$ **bold**"
+        "\n\n[site](https://example.org)\n\n<details><summary>Hint</summary>text</details>"
+    )
+    submitted = filled(why_scale=evil)
+    submitted["cells"].append({"cell_type": "raw", "id": "raw", "metadata": {}, "source": "<script>evil()</script>"})
+    notebook = read_notebook(hand_in("eve", submitted))
+    release = nbformat.read(course.release(LESSON), as_version=4)
+    rebuilt = canonical(release, notebook, slice_program(notebook, course.lesson(LESSON)))
+    page, _ = HTMLExporter(config=course_directory(course).config).from_notebook_node(rebuilt)
+    assert "<script>evil" not in page
+    assert not re.search(r"<[^>&]*onerror", page)
+    assert 'href="javascript' not in page
+    for kept in ("a &lt; b", "<strong>bold</strong>", "<summary>Hint</summary>", 'href="https://example.org"'):
+        assert kept in page
 
 
 def test_a_lesson_that_is_not_ours_is_left_to_nbgrader(course):

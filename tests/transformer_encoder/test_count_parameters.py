@@ -96,7 +96,7 @@ def test_any_dtype(student, inputs):
 
 @covers(7)
 def test_arguments_stay_as_they_are(student, layer):
-    """the arguments stay as they are, dictionaries and lists too"""
+    """the arguments stay as they are"""
     params = {"layers": [layer(4, 6, requires_grad=True), (layer(4, 3),)]}
     with unmodified(params):
         student.count_parameters(params)

@@ -72,15 +72,14 @@ def test_values_worked_by_hand(student, inputs):
 @covers(2)
 def test_random_stacks(student, reference, inputs, layer):
     """several shapes and depths, odd sizes and one"""
-    for shape, n_layers in (((4, 6), 3), ((2, 1, 3, 4), 1)):
+    for shape, n_layers in (((4, 6), 2), ((2, 1, 3, 4), 1)):
         _agree(student, reference, _example(inputs, layer, *shape, n_layers=n_layers))
 
 
 @covers(2)
 def test_without_residual(student, reference, inputs, layer):
-    """without residual, several depths"""
-    for shape, n_layers in (((4, 4), 1), ((2, 3, 4), 2)):
-        _agree(student, reference, _example(inputs, layer, *shape, n_layers=n_layers), SKIPS, residual=False)
+    """without residual both skips are left out, in every layer"""
+    _agree(student, reference, _example(inputs, layer, 2, 3, 4), SKIPS, residual=False)
 
 
 @covers(2)
@@ -109,7 +108,7 @@ def test_twice_the_gradient(student, reference, inputs, layer):
     def twice(*args):
         return [2 * float(norm) for norm in reference.gradient_norms(*args)]
 
-    agree(of_twice, twice, *_example(inputs, layer, 3, 4), what="the norms", hint=WHERE)
+    agree(of_twice, twice, *_example(inputs, layer, 3, 4, n_layers=1), what="the norms", hint=WHERE)
 
 
 @covers(3)
@@ -137,9 +136,9 @@ def test_nothing_arrives(student, reference, inputs, layer):
 @covers(4)
 def test_extreme_tokens(student, reference, inputs, layer):
     """one token, and large numbers"""
-    x, layers, n_heads, grad_output = _example(inputs, layer, 3, 4, n_layers=1)
-    _agree(student, reference, (x[:1], layers, n_heads, grad_output[:1]))
-    _agree(student, reference, (100 * x, layers, n_heads, grad_output))
+    x, *rest = _example(inputs, layer, 2, 1, 4, n_layers=1)
+    x[1] *= 1000
+    _agree(student, reference, (x, *rest))
 
 
 @covers(5)
@@ -207,5 +206,5 @@ def test_calls_leave_no_trace(student, reference, inputs, layer):
     """an earlier call changes nothing, and a call leaves nothing behind"""
     example = _example(inputs, layer, 3, 4, n_layers=1)
     with leaves_no_state():
-        on_copies(student.gradient_norms, *_example(inputs, layer, 2, 2, 4), residual=False)
+        on_copies(student.gradient_norms, *_example(inputs, layer, 2, 2, 4, n_layers=1), residual=False)
         _agree(student, reference, example)
