@@ -43,7 +43,8 @@
 # and here for all of them:
 #
 # - The result is on the device and in the dtype that the exercise names.
-# - Arguments are never modified, and a call leaves a module's parameters as they are. `requires_grad` and `.grad` count.
+# - Arguments are never modified, and a call leaves a module's parameters as they are. This means values as well as
+#   `requires_grad` and `.grad`.
 # - Arguments may be non-contiguous, for example a transposed matrix or every second row of a larger one.
 # - Gradients flow to every floating-point tensor that takes part.
 # - The result does not depend on torch's default dtype, the random seed, the grad mode or earlier calls.
@@ -152,7 +153,7 @@ with picture(
 # | --- | --- |
 # | add the number `pos` to every entry | grows without bound: at position 500 the word drowns |
 # | add `pos / seq_len` | bounded, but one step means something else in every sentence |
-# | write `pos` in binary, one digit an entry | bounded and unique, but it jumps: 0111 (7) and 1000 (8) differ in each digit |
+# | write `pos` in binary, one digit an entry | bounded and unique, but it jumps: 7 = 0111, 8 = 1000 |
 #
 # The third one is close. Its digits switch at different speeds, the last one at each step, the one before at every
 # second step, and so on. Replace the switches by smooth waves, and you have the paper's encoding. Columns come in

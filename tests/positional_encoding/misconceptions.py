@@ -717,7 +717,7 @@ class BatchesOnly(torch.nn.Module):
         self.table = torch.nn.Parameter(torch.randn(max_len, d_model))
 
     def forward(self, x):
-        batch, seq, d_model = x.shape
+        _, seq, _ = x.shape
         if seq > self.table.shape[0]:
             raise ValueError("too long")
         return x + self.table[:seq]
