@@ -268,7 +268,8 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)  # a single number has any stride
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def _portraits(nests: tuple[Any, ...]) -> dict[str, dict[str, Any]]:

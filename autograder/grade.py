@@ -72,7 +72,9 @@ def grade(submission: Submission, workshop: Workshop) -> Graded:
         return Graded(_unreadable(submission, lesson, str(error)))
     with _open_session(workshop, notebook, program) as session:
         case, diagnosis = _case(submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
-        judged = {each: _judge(each, case, workshop, session, diagnosis) for each in lesson.exercises}
+        judged: dict[Exercise, list[Outcome]] = {}
+        for each in lesson.exercises:
+            judged[each] = _judge(each, _wrong(judged, workshop), case, workshop, session, diagnosis)
     exercises = tuple(score_exercise(each.name, each.points, outcomes) for each, outcomes in judged.items())
     result = _result(submission, program, exercises, judged, time.monotonic() - started)
     return Graded(result, notebook, program, _details(judged, session))
@@ -102,10 +104,24 @@ def _case(student: str, workshop: Workshop, session: Session) -> Case:
     return Case(Student(session, session.exercises), workshop.reference, seed)
 
 
+def _wrong(judged: Mapping[Exercise, list[Outcome]], workshop: Workshop) -> frozenset[str]:
+    """The functions that were judged and found wrong: they shall cost no other exercise its points."""
+    names = {each.name for each, outcomes in judged.items() if any(outcome.verdict == "failed" for outcome in outcomes)}
+    return frozenset(name for name in names if not isinstance(getattr(workshop.reference, name), type))
+
+
 def _judge(
-    exercise: Exercise, case: Case, workshop: Workshop, session: Session, diagnosis: Diagnosis
+    exercise: Exercise,
+    wrong: frozenset[str],
+    case: Case,
+    workshop: Workshop,
+    session: Session,
+    diagnosis: Diagnosis,
 ) -> list[Outcome]:
-    """The outcomes of an exercise; one that fails is run once more in a fresh fork, and that verdict counts."""
+    """The outcomes of an exercise; one that fails is run once more in a fresh fork, and that verdict counts.
+
+    There the reference stands in for the earlier exercises that are wrong, if this one calls them: a mistake costs once.
+    """
     suite, program = workshop.suite, session.program
     if broken := suite.broken(exercise.name):
         held = suite.outcomes(exercise.name, "not_judged", None, "the hidden suite is broken; it was not counted")
@@ -119,10 +135,21 @@ def _judge(
     outcomes, watch = suite.run(exercise.name, case), Watch()
     if any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
         session.renew()
-        outcomes = suite.run(exercise.name, replace(case, watch=watch.student))
+        session.replaced = wrong
+        outcomes = _noted(suite.run(exercise.name, replace(case, watch=watch.student)), session)
+        session.replaced = frozenset()
+        session.renew()
     if forbidden := next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None):
         return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message)
     return diagnosis.explain(exercise.name, case, outcomes, watch)
+
+
+def _noted(outcomes: list[Outcome], session: Session) -> list[Outcome]:
+    """Says in the tests that passed which exercises the reference stood in for."""
+    names = ", ".join(name for name in session.asked() if name in session.replaced)
+    note = f"with a right {names} in place of yours"
+    passed = [outcome.verdict == "passed" and bool(names) for outcome in outcomes]
+    return [replace(each, message=note) if noted else each for each, noted in zip(outcomes, passed, strict=True)]
 
 
 def _result(

@@ -25,6 +25,7 @@ class Oracle:
     def __init__(self, given: dict[str, Callable[..., Any]], limit_bytes: int) -> None:
         self._given = given
         self._limit_bytes = limit_bytes
+        self.asked: set[str] = set()
         self._asks: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
 
     def answer(self, ask: wire.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
@@ -36,6 +37,7 @@ class Oracle:
             raise wire.ProtocolError("an ask for something that is not lost")
         if allowed is not None and ask.name not in allowed:
             return wire.frame(wire.Refused("NotImplementedError", f"{ask.name} is not in the notebook"), [])
+        self.asked.add(ask.name)
         tensors = wire.build(ask.views, storages, self._limit_bytes)
         if any(math.prod(tensor.shape) > MAX_NUMBERS for tensor in tensors):
             return wire.frame(wire.Refused("MemoryError", f"{ask.name} was lost, and is not computed at this size"), [])

@@ -64,7 +64,7 @@ class Draw:
         if spread and self.chance(spread):
             drawn = self.pick([lambda x: x * 0, lambda x: x[..., :1].expand_as(x).clone(), self._uneven])(drawn)
         tensor = drawn.to(self.dtype)
-        return noncontiguous(tensor) if self.chance(0.3) else tensor
+        return noncontiguous(tensor) if shape and self.chance(0.3) else tensor
 
     def ids(self, high: int, *shape: int, lead: bool = True) -> Tensor:
         """Whole numbers below `high`, int64."""
@@ -79,7 +79,7 @@ class Draw:
         whole = whole[int(self.size(0, len(shape) - 1)) if self.chance(0.3) else 0 :]
         mask = torch.rand(whole, generator=self._generator) < self.pick([0.0, 0.3, 0.5, 0.8])
         if self.chance(0.3):
-            mask[..., 0 if mask.dim() < 2 else self.size(0, mask.shape[-2] - 1), :] = True
+            mask.view(-1, mask.shape[-1])[self.size(0, mask.shape[:-1].numel() - 1)] = True
         return noncontiguous(mask) if self.chance(0.2) else mask
 
     def _uneven(self, x: Tensor) -> Tensor:
@@ -87,13 +87,15 @@ class Draw:
 
 
 def compare(
-    draw: Draw, student: Callable[..., Any], reference: Callable[..., Any], *args: Any, gradients: bool = True, **kwargs: Any
+    draw: Draw, student: Callable[..., Any], reference: Callable[..., Any], *args: Any,
+    gradients: bool = True, state: bool = True, **kwargs: Any
 ) -> None:
-    """Mismatch where both answers differ in what a suite asks for: errors, structure, types, values, traces, gradients.
+    """Mismatch where both answers differ in what a suite asks for: errors, structure, types, values, traces; gradients in float32, float64.
 
-    `what` and `hint` go to the checks, everything else to the answers.
+    `what`, `truth` and `accuracy` go to `agree`, everything else to the answers; `state` is False where an answer may
+    draw random numbers, as the weights of a new module.
     """
-    options = {key: kwargs.pop(key) for key in ("what", "hint", "truth", "accuracy") if key in kwargs}
+    options = {key: kwargs.pop(key) for key in ("what", "truth", "accuracy") if key in kwargs}
     if _both_raise(student, reference, args, kwargs):
         return
     names = {"what": options["what"]} if "what" in options else {}
@@ -103,9 +105,9 @@ def compare(
     if draw.chance(0.3):
         for tensor in floating((args, kwargs)):
             tensor.requires_grad_(draw.chance(0.5))
-        with unmodified(args, kwargs), leaves_no_state(), torch.no_grad() if draw.chance(0.3) else nullcontext():
+        with unmodified(args, kwargs), leaves_no_state() if state else nullcontext(), torch.no_grad() if draw.chance(0.3) else nullcontext():
             student(*args, **kwargs)
-    if gradients and floating((args, kwargs)):
+    if gradients and floating((args, kwargs)) and draw.dtype not in (torch.float16, torch.bfloat16):
         agree_gradients(student, reference, *args, **names, **kwargs)
 
 
@@ -129,5 +131,5 @@ def with_infinities(draw: Draw, x: Tensor) -> Tensor:
     """The tensor with some entries, or whole rows, of minus infinity."""
     blocked = torch.rand(x.shape, generator=draw._generator) < draw.pick([0.2, 0.5])
     if draw.chance(0.5):
-        blocked[..., 0 if x.dim() < 2 else draw.size(0, x.shape[-2] - 1), :] = True
+        blocked.view(-1, x.shape[-1])[draw.size(0, x.shape[:-1].numel() - 1)] = True
     return x.masked_fill(blocked, -math.inf)

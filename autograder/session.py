@@ -37,6 +37,7 @@ class Session:
     reference: Mapping[str, Callable[..., Any]]
     cells: Mapping[int, str]  # number of a cell -> its text, to show lines of
     generation: int = 0
+    replaced: frozenset[str] = frozenset()  # answers that the reference stands in for, besides those that are lost
     printed: list[str] = field(default_factory=list)
     problems: dict[int, StudentError] = field(default_factory=dict)  # statement -> what it ended with
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -85,7 +86,8 @@ class Session:
 
     def _load(self) -> None:
         """Forks and runs the notebook's statements, again and again without those that hang or kill."""
-        lost = tuple(name for name, answer in self.program.answers.items() if answer.state != "answered")
+        answers = self.program.answers.items()
+        lost = tuple(name for name, answer in answers if answer.state != "answered" or name in self.replaced)
         while True:
             try:
                 found = self._start(lost)
@@ -96,7 +98,7 @@ class Session:
             if set(missing) <= set(lost):
                 self._found = found
                 return
-            lost = missing  # an answer that could not be defined: its callers get the reference, as for a stub
+            lost = tuple({*missing, *lost})  # an answer that could not be defined: its callers get the reference, as for a stub
             self.renew()
 
     def _start(self, lost: tuple[str, ...]) -> frozenset[str]:
@@ -135,6 +137,10 @@ class Session:
         if not isinstance(reply, wire.Loaded):
             raise channel.malformed(TypeError("the statements are followed by Loaded"))
         return frozenset(reply.found) & set(self.exercises)
+
+    def asked(self) -> list[str]:
+        """The exercises that the present child's code asked the reference for, in the lesson's order."""
+        return [name for name in self.exercises if name in self._oracle.asked]
 
     # --- calls
 

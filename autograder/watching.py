@@ -280,8 +280,9 @@ def _content(argument: tuple[str, Any]) -> str:
     place, leaf = argument
     if not isinstance(leaf, Tensor):
         return f"{place}={leaf!r}"
-    values = leaf.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if leaf.numel() else b""
-    return f"{place}:{tuple(leaf.shape)}{leaf.dtype}{leaf.stride()}{zlib.crc32(values)}"
+    flat = leaf.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+    values = zlib.crc32(flat.view(torch.uint8).numpy().tobytes())
+    return f"{place}:{tuple(leaf.shape)}{leaf.dtype}{leaf.stride()}{values}"
 
 
 def _builtin_name(error: Exception) -> str:

@@ -109,7 +109,7 @@ def change_by_word(first, second):
 
 
 word_vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
-for word, change in zip(SENTENCE, change_by_word(word_vectors, word_vectors[SWAPPED])):
+for word, change in zip(SENTENCE, change_by_word(word_vectors, word_vectors[SWAPPED]), strict=True):
     print(f"{word:>6}: its output changes by at most {change:.1e}")
 
 # %% [markdown]
@@ -128,7 +128,7 @@ with picture(
     " of words is the same in both; rows and columns have only changed places.",
 ):
     figure, axes = plt.subplots(1, 2, figsize=(9, 4))
-    for ax, order in zip(axes, ([0, 1, 2], SWAPPED)):
+    for ax, order in zip(axes, ([0, 1, 2], SWAPPED), strict=True):
         names = [SENTENCE[row] for row in order]
         weights = toy_attention(word_vectors[order])[1]
         heatmap(
@@ -304,7 +304,7 @@ with picture(
 ):
     figure, axes = plt.subplots(4, 1, figsize=(9, 6), sharex=True, sharey=True)
     encoding = sinusoidal_positional_encoding(100, 64)
-    for ax, column in zip(axes, (0, 8, 16, 24)):
+    for ax, column in zip(axes, (0, 8, 16, 24), strict=True):
         ax.plot(encoding[:, column], color=plt.cm.cividis(column / 32), marker=".", markersize=4)
         ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
         ax.set_ylabel(f"column {column}")
@@ -328,7 +328,7 @@ with picture(
     }
     figure, ax = plt.subplots(figsize=(7, 3.6))
     for offset, (label, heights), colour, hatch in zip(
-        (-0.2, 0.2), changes.items(), ("0.6", OUTPUT_COLOR), ("", "//")
+        (-0.2, 0.2), changes.items(), ("0.6", OUTPUT_COLOR), ("", "//"), strict=True
     ):
         bars = ax.bar(
             [column + offset for column in range(3)], heights, 0.38, label=label, color=colour, hatch=hatch
@@ -519,8 +519,8 @@ with picture(
 # $$M = \begin{pmatrix} 0.540 & 0.841 \\ -0.841 & 0.540 \end{pmatrix}, \qquad
 # M\, PE[0] = M \begin{pmatrix} 0 \\ 1 \end{pmatrix} = \begin{pmatrix} 0.841 \\ 0.540 \end{pmatrix} = PE[1].$$
 #
-# **Predict, then run.** What is $M$ for `k = 0`? What do you get when you multiply the matrix for `k = 5` by the one for `k =
-# -5`? The check cell of the exercise tells you.
+# **Predict, then run.** What is $M$ for `k = 0`? What do you get when you multiply the matrix for `k = 5` by the one
+# for `k = -5`? The check cell of the exercise tells you.
 
 # %% [markdown]
 # ### Exercise 3 · relative_shift · ★★★ · 12 min
@@ -617,7 +617,7 @@ with picture(
     for ax, pair, positions in ((axes[1], 0, (0, 1, 2)), (axes[2], 1, (0, 5, 10))):
         circle = torch.linspace(0, 2 * math.pi, 200)
         ax.plot(circle.sin(), circle.cos(), color="0.85", zorder=0)
-        for pos, colour in zip(positions, ("#440154", "#31688e", "#b8a500")):
+        for pos, colour in zip(positions, ("#440154", "#31688e", "#b8a500"), strict=True):
             here, there = encoding[pos][2 * pair : 2 * pair + 2], (M @ encoding[pos])[2 * pair : 2 * pair + 2]
             ax.annotate(
                 "",
@@ -669,19 +669,24 @@ with picture(
         axes[0], similarity, "PE[a] · PE[b], d_model = 64", "position b (tokens)", "position a (tokens)"
     )
     figure.colorbar(image, ax=axes[0], label="dot product")
-    for pos, style, width in ((35, "-", 5), (50, "--", 3), (65, ":", 2)):
+    for pos, style, width, colour in (
+        (35, "-", 6, "#00224e"),
+        (50, "--", 4, "0.65"),
+        (65, ":", 2, OUTPUT_COLOR),
+    ):
         distance = range(-34, 35)
         axes[1].plot(
             distance,
             [float(similarity[pos, pos + step]) for step in distance],
             style,
             linewidth=width,
-            color=plt.cm.cividis(pos / 100),
+            color=colour,
             label=f"seen from position {pos}",
         )
     axes[1].set(
         title="The same curve from everywhere", xlabel="distance b - a (tokens)", ylabel="dot product"
     )
+    axes[1].set_xlim(-50, 50)
     axes[1].legend()
 
 # %% [markdown]
@@ -810,11 +815,13 @@ with picture(
     for size in sizes:
         vectors = torch.randn(50, size, generator=torch.Generator().manual_seed(size)) / math.sqrt(size)
         alone = embed(torch.arange(50), torch.zeros(50, size))  # no word: what is left is the encoding
-        for label, rows in zip(lengths, (alone, embed(torch.arange(50), vectors) - alone, vectors)):
+        for label, rows in zip(
+            lengths, (alone, embed(torch.arange(50), vectors) - alone, vectors), strict=True
+        ):
             lengths[label].append(float(rows.norm(dim=-1).mean()))
     figure, ax = plt.subplots(figsize=(8, 4))
     for (label, values), style, colour in zip(
-        lengths.items(), ("--o", "-s", ":^"), ("black", OUTPUT_COLOR, "0.5")
+        lengths.items(), ("--o", "-s", ":^"), ("black", OUTPUT_COLOR, "0.5"), strict=True
     ):
         ax.plot(sizes, values, style, color=colour, label=label)
         ax.annotate(
@@ -854,7 +861,7 @@ with picture(
         (alone, "PE[0 : seq]"),
         (total, "embed: their sum"),
     )
-    for ax, (rows, title) in zip(axes, parts):
+    for ax, (rows, title) in zip(axes, parts, strict=True):
         image = heatmap(ax, rows, title, "column", "word", yticks=sentence, vmin=-3, vmax=3)
     figure.colorbar(image, ax=axes, label="value of the entry")
 
@@ -1029,7 +1036,7 @@ with picture(
     trained, learned = trained_models()
     figure, ax = plt.subplots(figsize=(8, 4))
     for (label, (losses, _)), style, colour in zip(
-        trained.items(), (":", "-", "--"), ("0.5", "black", OUTPUT_COLOR)
+        trained.items(), (":", "-", "--"), ("0.5", "black", OUTPUT_COLOR), strict=True
     ):
         ax.plot(losses, style, color=colour, linewidth=2, label=label)
     ax.axhline(math.log(8), color="0.8", linewidth=1, zorder=0)
@@ -1061,7 +1068,7 @@ with picture(
     trained, learned = trained_models()
     table = learned(torch.zeros(16, 32)).detach()
     figure, axes = plt.subplots(1, 3, figsize=(12, 4))
-    for ax, label in zip(axes, ("fixed sinusoids", "learned table")):
+    for ax, label in zip(axes[:2], ("fixed sinusoids", "learned table"), strict=True):
         heatmap(
             ax,
             trained[label][1](ids),

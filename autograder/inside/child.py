@@ -121,6 +121,7 @@ class Child:
                 ran = wire.Ran(raised.kind, raised.text, raised.memory)
             self.flush()
             self.socket.sendall(wire.frame(ran, []))
+        self.space.update({name: Lost(name, self) for name in message.lost})  # also over an answer that is wrong
         self.exercises = frozenset(message.exercises)
         self.watch.learn({name: self.space[name] for name in message.exercises if name in self.space})
         found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]

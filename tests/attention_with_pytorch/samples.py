@@ -35,7 +35,7 @@ def ScaledDotProductAttention(draw, student, reference):  # noqa: N802 - the exe
     shapes = ((d_k, d_model), (d_k, d_model), (d_v, d_model))
     X, weights = draw.tensor(seq, d_model, lead=True, scale=1.0), [draw.tensor(*s, scale=0.7) for s in shapes]
     sides = [_used(side.ScaledDotProductAttention, d_model, d_k, d_v, shapes=shapes) for side in (student, reference)]
-    compare(draw, *sides, X, *weights, mask=draw.mask(*draw.lead, seq, seq), what=PARTS)
+    compare(draw, *sides, X, *weights, mask=draw.mask(*draw.lead, seq, seq), what=PARTS, state=False)
 
 
 def MultiHeadAttention(draw, student, reference):  # noqa: N802 - the exercise's name
@@ -44,7 +44,7 @@ def MultiHeadAttention(draw, student, reference):  # noqa: N802 - the exercise's
     shapes = ((d_model, d_model),) * 4
     X, weights = draw.tensor(seq, d_model, lead=True, scale=1.0), [draw.tensor(*s, scale=0.7) for s in shapes]
     sides = [_used(side.MultiHeadAttention, d_model, n_heads, shapes=shapes) for side in (student, reference)]
-    compare(draw, *sides, X, *weights, mask=draw.mask(*draw.lead, n_heads, seq, seq), what=PARTS)
+    compare(draw, *sides, X, *weights, mask=draw.mask(*draw.lead, n_heads, seq, seq), what=PARTS, state=False)
 
 
 def _module(draw):
@@ -64,7 +64,7 @@ def count_parameters(draw, student, reference):
     module = _module(draw)
     with unmodified(*module.parameters()), leaves_no_state():
         got, wanted = student.count_parameters(module), reference.count_parameters(module)
-    if not isinstance(got, int) or isinstance(got, bool) or got != wanted:
+    if isinstance(got, bool) or not isinstance(got, int | torch.Tensor) or int(got) != wanted:
         raise Mismatch("the count", "another")
 
 
@@ -84,15 +84,16 @@ def train_to_copy(draw, student, reference):
                 module(X)[0].sum().backward()
             losses = train(module, X, steps, lr)
             state = [value.detach() for value in module.state_dict().values()]
-            return [torch.as_tensor(loss).detach().double() for loss in losses], state, module.bias_hh_l0.requires_grad
+            return [torch.as_tensor(loss, dtype=torch.float64).detach() for loss in losses], state, module.bias_hh_l0.requires_grad
 
         return use
 
     sides = [trained(side.train_to_copy) for side in (student, reference)]
     agree(*sides, X, *weights)
     X.requires_grad_(draw.chance(0.5))
+    module = _Pair(d).double()
     with unmodified(X), leaves_no_state():
-        student.train_to_copy(nn.Sequential(_Pair(d)).double()[0], X, 1, lr)
+        student.train_to_copy(module, X, 1, lr)
 
 
 class _Pair(nn.Module):
@@ -120,7 +121,8 @@ def copy_builtin_weights(draw, student, reference):
             parameters = [*mha.parameters(), *builtin.parameters()]
             for parameter, stays in zip(parameters, frozen, strict=True):
                 parameter.requires_grad_(not stays)
-            copy(mha, builtin)
+            with leaves_no_state():
+                copy(mha, builtin)
             if [parameter.requires_grad for parameter in (*mha.parameters(), *builtin.parameters())] != [not f for f in frozen]:
                 raise Mismatch("the flags as they were", "others")
             after = [parameter.detach().clone() for parameter in (*mha.parameters(), *builtin.parameters())]
@@ -131,8 +133,6 @@ def copy_builtin_weights(draw, student, reference):
 
         return use
 
-    with leaves_no_state():
-        copied(student.copy_builtin_weights)(stacked, last)
     agree(*(copied(side.copy_builtin_weights) for side in (student, reference)), stacked, last)
     got, wanted = (copied(side.copy_builtin_weights)(stacked, last)[0] for side in (student, reference))
     if [tensor.dtype for tensor in got] != [tensor.dtype for tensor in wanted]:
