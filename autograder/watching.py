@@ -219,7 +219,9 @@ def _watch_gradients(given: dict[str, Tensor], call: Call) -> None:
     """Adds up what arrives at each tensor that a gradient is wanted of."""
 
     def note(key: str) -> Callable[[Tensor], None]:
-        def arrived(gradient: Tensor) -> None:
+        def arrived(gradient: Tensor | None) -> None:
+            if gradient is None:  # autograd calls with nothing where no gradient arrives
+                return
             there = call.gradients.get(key)
             call.gradients[key] = gradient.detach().clone() if there is None else there + gradient.detach()
 
