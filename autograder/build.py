@@ -35,6 +35,7 @@ from autograder.errors import GraderError
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 INCLUDE = re.compile(r"^(?:# )?include: (\S+)$", re.MULTILINE)  # jupytext has taken the "# " off a Markdown cell
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # included code is for use, not for reading
 COLAB = "https://colab.research.google.com"
 
 
@@ -85,6 +86,8 @@ def _notebook_texts(course: Course, lesson: str) -> tuple[str, str]:
 def _source(notebook: NotebookNode, course: Course, script: Path) -> NotebookNode:
     """The solved notebook: includes put in, cells named, metadata down to what every machine agrees on."""
     for cell in notebook.cells:
+        if cell.cell_type == "code" and INCLUDE.fullmatch(cell.source.strip()):
+            cell.metadata.update(FOLDED)
         cell.source = INCLUDE.sub(lambda match: _included(match[1], course, script), cell.source)
     _check_exercises(notebook, script)
     for cell, cell_id in zip(notebook.cells, _cell_ids(notebook.cells), strict=True):
