@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo notebooks test test-slow test-gpu check bench
+.PHONY: setup demo notebooks test test-slow test-gpu check bench prove
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -37,3 +37,6 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.compare
+
+prove: setup
+	$(BIN)/autograder prove

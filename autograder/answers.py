@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from autograder.course import Exercise
 from autograder.needs import Namespace
 from autograder.statements import Piece, compile_complaint
-from autograder.stubs import fingerprint, is_stub, is_value, released_stub
+from autograder.stubs import fingerprint, is_compiled, is_stub, is_value, released_stub
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def choose(exercise: Exercise, namespace: Namespace, answers: frozenset[str]) ->
     refused: list[tuple[Piece, str]] = []
     groups: list[list[Piece]] = []
     for piece in namespace.binders.get(name, []):
-        kind = _kind(piece, name, released, answers)
+        kind = _kind(piece, name, released, answers, namespace)
         if kind == "stub":
             stubs.append(piece)
         elif complaint := compile_complaint(piece):
@@ -57,14 +57,27 @@ def choose(exercise: Exercise, namespace: Namespace, answers: frozenset[str]) ->
     return _with_groups(choice, groups, namespace) if groups else choice
 
 
-def _kind(piece: Piece, name: str, released: str, answers: Iterable[str]) -> str:
+def _kind(piece: Piece, name: str, released: str, answers: Iterable[str], namespace: Namespace) -> str:
     if is_stub(piece.node, name, released):
         return "stub"
     if isinstance(piece.node, ast.Import | ast.ImportFrom):
         return "an import from a library"
+    if is_compiled(piece.node, name):
+        return "itself, compiled by torch.compile"
     if is_value(piece.node, name, answers):
         return "a value, no function"
+    if _is_librarys(piece.node, namespace):
+        return "something of a library's"
     return "answer"
+
+
+def _is_librarys(node: ast.stmt, namespace: Namespace) -> bool:
+    """Whether a statement binds a name to what a library has or makes: `softmax = nn.Softmax(dim=-1)`."""
+    match node:
+        case ast.Assign([ast.Name()], ast.Call() | ast.Attribute() as value):
+            names = {inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name)}
+            return bool(names) and all(name in namespace.binders and namespace.is_module(name) for name in names)
+    return False
 
 
 def _goes_on(piece: Piece, name: str, namespace: Namespace) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from autograder.class_run import DEVICES, Grader
+from autograder.boxes import choose_box
 from autograder.course import find_course
 from autograder.errors import AutograderError
 from autograder.grade import open_case
+from autograder.grader import DEVICES, Grader
 from autograder.inputs import Inputs
-from autograder.sandbox import choose_box
 from autograder.suite import Case, draw_inputs, on_each_device
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +22,12 @@ from rich.table import Table
 from autograder import __version__
 from autograder.course import find_course
 from autograder.errors import AutograderError, GraderError, SubmissionError
-from autograder.report import clean, one_line
+from autograder.report import clean, one_line, points
 from autograder.results import Results
 
 if TYPE_CHECKING:
-    from autograder.collection import Submission
+    from autograder.collection import Collection
+    from autograder.records import Change
 
 OK, UNREADABLE, BROKEN = 0, 1, 2
 INTERRUPTED = 130  # as a shell names a command that Ctrl-C ended
@@ -93,40 +95,77 @@ def build(
 
 @app.command()
 def grade(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Notebooks, or a folder of them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Notebooks, a folder of them, or a zip.")],
     lesson: Annotated[str, typer.Option(help="The lesson they answer.")],
     student: Annotated[str | None, typer.Option(help="Whose notebook it is, or the only one to grade.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or both.")] = "auto",
     sandbox: Annotated[str, typer.Option(help="auto, bubblewrap, landlock, or none: no box at all.")] = "auto",
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write results here too; - is stdout.")] = None,
     gradebook: Annotated[bool, typer.Option("--gradebook/--no-gradebook", help="Record marks for nbgrader.")] = True,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that grade; one for each physical core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, or local-cluster, instead of --jobs.")
+    ] = None,
+    insecure_scheduler: Annotated[
+        bool, typer.Option("--insecure-scheduler", help="Allow one that anybody can send code to.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Use what earlier runs found, or nothing.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Write marks that change under unchanged code, unasked.")] = False,
 ) -> int:
     """Grade submissions of one lesson."""
+    from autograder.boxes import choose_box
     from autograder.doctor import choose_device
-    from autograder.marking import grade_into_course, write_file
+    from autograder.intake import open_collection
+    from autograder.marking import Options, grade_into_course, write_file
     from autograder.report import table
     from autograder.results import to_json
-    from autograder.sandbox import choose_box
 
     console = Console(stderr=True)
     course = find_course(Path.cwd())
     course.lesson(lesson)
     device, box = choose_device(device), choose_box(sandbox)
-    submissions = _submissions(paths, lesson, student)
-    run = grade_into_course(
-        course, lesson, submissions, device=device, box=box, console=console, gradebook=gradebook
-    )
+    with open_collection(course, lesson, paths, _checked(student)) as collection:
+        submissions = list(collection.submissions)
+        options = Options(jobs, scheduler, insecure_scheduler, resume, gradebook, partial(_agree, console, yes))
+        run = grade_into_course(course, lesson, submissions, device=device, box=box, console=console, options=options)
     if json == "-":
         sys.stdout.buffer.write(to_json(run.results))
     elif json is not None:
         write_file(Path(json), to_json(run.results))
     console.print(table(run.results))
+    if run.known:
+        console.print(f"{run.known} of {len(submissions)} are as they were: nothing of them was run again")
     if box == "none":
         console.print("[red]warning:[/] no box: students' code ran with all your rights")
     places = {"results": run.results_json, "feedback": run.feedback, "details, for you only": run.details}
     for name, place in places.items():
         console.print(f"{name}: {escape(str(place))}", soft_wrap=True)
+    _account(console, collection)
     return _exit_code(console, run.results)
+
+
+@app.command()
+def collect(
+    path: Annotated[Path, typer.Argument(metavar="ZIP", help="A platform's download: a zip, or a folder.")],
+    lesson: Annotated[str, typer.Option(help="The lesson that it answers.")],
+    zone: Annotated[str, typer.Option("--timezone", help="Of dates that the platform wrote without one.")] = "UTC",
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite submissions that lie there.")] = False,
+) -> int:
+    """Put a download into submitted/, where nbgrader and `autograder grade submitted` look."""
+    from autograder.collecting import collect as put
+    from autograder.intake import open_collection
+
+    console = Console(stderr=True)
+    course = find_course(Path.cwd())
+    course.lesson(lesson)
+    with open_collection(course, lesson, [path]) as collection:
+        collected = put(course, lesson, collection, zone=zone, replace=replace)
+    for place in collected.placed:
+        print(place)
+    for name in collected.kept:
+        console.print(f"{escape(one_line(name))} has a submission already; it stays (see --replace)", soft_wrap=True)
+    _account(console, collection)
+    return UNREADABLE if any(each.path is None for each in collection.submissions) else OK
 
 
 @app.command()
@@ -151,6 +190,16 @@ def doctor() -> int:
     return OK
 
 
+def _agree(console: Console, yes: bool, changes: list[Change]) -> bool:
+    """Shows the marks that would change though the code did not, and asks whether they may."""
+    rows = Table("student", "exercise", "old", "new", "because of", title="marks that change though the code did not")
+    for change in changes:
+        cells = change.student, change.exercise, points(change.old), points(change.new), "; ".join(change.tests)
+        rows.add_row(*(escape(one_line(cell)) for cell in cells))
+    console.print(rows)
+    return yes or (sys.stdin.isatty() and typer.confirm("Write these marks?", err=True))
+
+
 def _exit_code(console: Console, results: Results) -> int:
     """What a run comes to; what broke on our side is named, and weighs more than a file that could not be read."""
     for fault in results.faults:
@@ -160,19 +209,19 @@ def _exit_code(console: Console, results: Results) -> int:
     return UNREADABLE if any(one.status == "unreadable" for one in results.submissions) else OK
 
 
-def _submissions(paths: list[Path], lesson: str, student: str | None) -> list[Submission]:
-    """The submissions at all paths; one student cannot come twice."""
-    from autograder.collection import find_submissions
-
+def _checked(student: str | None) -> str | None:
+    """A student's name that can be a folder's; raises GraderError for any other."""
     if student is not None and (Path(student).name != student or student in (".", "..")):
         raise GraderError(f"--student {one_line(student)} cannot be the name of a folder; take out its slashes")
-    found: dict[str, Submission] = {}
-    for path in paths:
-        for submission in find_submissions(path, lesson, student):
-            if submission.student in found:
-                raise GraderError(f"{one_line(submission.student)} is in more than one PATH; grade those one by one")
-            found[submission.student] = submission
-    return list(found.values())
+    return student
+
+
+def _account(console: Console, collection: Collection) -> None:
+    """Names who handed in no notebook, and what was not understood: nobody disappears."""
+    from autograder.intake import account
+
+    for line in account(collection):
+        console.print(f"[yellow]note[/]: {escape(one_line(line, 400))}", soft_wrap=True)
 
 
 def _wrong_call(console: Console, error: Any) -> int:
@@ -208,3 +257,38 @@ def _log(error: Exception) -> Path:
     return path
 
 
+@app.command()
+def prove(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Lessons to prove; all if none is named.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="A sample of mutants, one seed, nothing in the box.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Course secrets that right answers are tried with.")] = 3,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    sandbox: Annotated[str, typer.Option(help="auto, bubblewrap, landlock or none.")] = "auto",
+) -> int:
+    """Prove the hidden suites: right answers pass, wrong ones and mutants do not."""
+    from autograder.boxes import choose_box
+    from autograder.mutation import SHORT, Effort
+    from autograder.prove import prove_course
+
+    course = find_course(Path.cwd())
+    effort = SHORT if short else Effort(seeds=seeds)
+    box = None if short else choose_box(sandbox)
+    holds = prove_course(course, lessons or course.lessons(), effort, jobs or os.cpu_count() or 1, box, Console())
+    return OK if holds else BROKEN
+
+
+@app.command()
+def replay(
+    student: Annotated[str, typer.Argument(help="Whose submission, as in the reports.")],
+    test: Annotated[str, typer.Argument(help="A test's sentence or name, or EXERCISE::NAME.")],
+    lesson: Annotated[str, typer.Option(help="The lesson.")],
+    submission: Annotated[Path | None, typer.Option(help="The notebook; without it, the one in submitted/.")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, bubblewrap, landlock or none.")] = "auto",
+) -> int:
+    """Show exactly what a hidden test fed to a student's code, and what it got: for your eyes only."""
+    from autograder.boxes import choose_box
+    from autograder.replay import replay as replayed
+
+    course = find_course(Path.cwd())
+    typer.echo(replayed(course, lesson, student, test, submission, choose_box(sandbox)), nl=False)
+    return OK

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from autograder.boxes import choose_box
 from autograder.build import build
 from autograder.collection import find_submissions
 from autograder.course import Course
@@ -26,7 +27,6 @@ from autograder.marking import Run, grade_into_course
 from autograder.misconception import Misconception, answers_in
 from autograder.report import STATUS, in_words, one_line, points
 from autograder.results import SubmissionResult
-from autograder.sandbox import choose_box
 
 LESSON = "attention_from_scratch"
 LINKS = ("nbgrader_config.py", "pyproject.toml", "solutions", "source", "release", "tests")

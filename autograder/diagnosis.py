@@ -1,14 +1,14 @@
 """What a wrong result means: which known wrong answer gives the same.
 
-Enters: the outcomes of an exercise, and the calls that its tests made. Leaves: the outcomes, with the idea that explains
-them or, where no idea does, with what the wrong result looks like. Runs the bank's answers on hidden inputs, in this
-process: they are the course's own code. Never runs a student's code but through `Case.student`, and puts no number
-into what it says.
+Enters: the outcomes of an exercise, and the calls that its tests made. Leaves: the outcomes, with the idea that
+explains them or, where no idea does, with what the wrong result looks like. Runs the bank's answers on hidden inputs,
+in this process: they are the course's own code. Never runs a student's code but through `Case.student`, and puts no
+number into what it says.
 
-An idea is named for a test only if, answering that test with it, every call comes to what the student's code came to;
-if that holds on at least `ENOUGH` different inputs on which the student is wrong; if the idea fails the test that is named
-for it and passes all that the student passes; and if no other idea does as well. What is tried is bounded by counts, not by
-a clock: two gradings of one submission must say the same.
+An idea is named for a test only if, answering that test with it, every call comes to what the student's code came
+to; if that holds on at least `ENOUGH` different inputs on which the student is wrong; if the idea fails the test that
+is named for it and passes all that the student passes; and if no other idea does as well. What is tried is bounded by
+counts, not by a clock: two gradings of one submission must say the same.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from autograder.watching import Call, Watch, same
 
 ENOUGH = 3  # inputs that an idea must explain
 MORE_SEEDS = 2  # how often a test that gave too few inputs is run again with others
+FEW = 3  # failed tests, among which one may say what its result looks like by itself
 CHECKED = 5  # failed tests that are compared; the rest too, unless the idea is known to fail just those
 
 
@@ -89,7 +90,7 @@ def namespace(reference: Reference) -> dict[str, Any]:
     """A copy of the names that the model answers were written with."""
     common = {"torch": torch, "math": math, "nn": torch.nn, "F": torch.nn.functional}
     for answer in vars(reference).values():
-        function = answer.forward if isinstance(answer, type) else answer
+        function = answer.forward if isinstance(answer, type) else answer  # type: ignore[attr-defined]
         return {**common, **function.__globals__}
     raise GraderError("a lesson without model answers")
 
@@ -114,23 +115,22 @@ class Diagnosis:
 
     def explain(self, exercise: str, case: Case, outcomes: Sequence[Outcome], watch: Watch) -> list[Outcome]:
         """The outcomes with ideas and hints; `watch` has the calls of the run that they come from."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wrong answers divide by zero, and worse
-            return self._explain(exercise, case, outcomes, watch)
-
-    def _explain(self, exercise: str, case: Case, outcomes: Sequence[Outcome], watch: Watch) -> list[Outcome]:
         one = _Exercise(self.suite, exercise, case, {outcome.test: outcome for outcome in outcomes}, watch)
         if not one.failed:
             return list(outcomes)
-        ideas = self.bank.ideas(exercise)
-        named = one.named(ideas)
-        own = [sentence for sentence in named.values() if sentence in {idea.sentence for idea in ideas}]
-        if own:
-            self.found[exercise] = max(sorted(set(own)), key=own.count)
-        elif not named:
-            named = one.named([self.bank.inherited(*earlier) for earlier in self.found.items()])
-        named = named or one.fault()
-        return [one.told(outcome, named) for outcome in outcomes]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong answers divide by zero, and worse
+            named = self._named(one)
+            phrases = {} if set(named) == set(one.failed) else one.phrases()
+        return [_told(outcome, named.get(outcome.test), phrases.get(outcome.test)) for outcome in outcomes]
+
+    def _named(self, one: _Exercise) -> dict[str, str]:
+        """Test -> idea: of this exercise, of an earlier one that it calls, or a fault that any exercise can have."""
+        if named := one.named(self.bank.ideas(one.name)):
+            sentences = list(named.values())
+            self.found[one.name] = max(sorted(set(sentences)), key=sentences.count)
+            return named
+        return one.named([self.bank.inherited(*earlier) for earlier in self.found.items()]) or one.fault()
 
 
 @dataclass
@@ -175,16 +175,15 @@ class _Exercise:
                     return dict.fromkeys(self.failed, sentence)
         return {}
 
-    def told(self, outcome: Outcome, named: dict[str, str]) -> Outcome:
-        """The outcome with its idea, or with what the first wrong result looks like."""
-        if outcome.test in named:
-            return replace(outcome, misconception=named[outcome.test])
-        if outcome.cause != "wrong":
-            return outcome
-        for got, wanted in wrong_calls(*self._calls(self.watch, outcome.test)):
-            if hint := looks_like(got, wanted):
-                return replace(outcome, message=f"{outcome.message}\n\nlooks like: {hint}".strip())
-        return outcome
+    def phrases(self) -> dict[str, str]:
+        """What the first wrong result of each test looks like, if that is no accident of one test among many."""
+        found = {}
+        for test in self.failed:
+            looks = (looks_like(*pair) for pair in wrong_calls(*self._calls(self.watch, test)))
+            if phrase := next(filter(None, looks), ""):
+                found[test] = phrase
+        often = list(found.values())
+        return {test: each for test, each in found.items() if often.count(each) > 1 or len(self.failed) <= FEW}
 
     def _explained_by(self, idea: Idea) -> frozenset[str]:
         """The failed tests that the idea explains; none if it fails one that the student passes."""
@@ -201,6 +200,8 @@ class _Exercise:
             explained, inputs, only_errors = explained | more[0], inputs | more[1], only_errors and more[2]
         if only_errors and explained != set(tests):
             return frozenset()  # that something was raised says little
+        if 2 * len(explained) < len(idea.fails[0]):
+            return frozenset()  # it would have shown in more
         return frozenset(explained) if self._enough(idea, explained, inputs) else frozenset()
 
     def _too_much(self, idea: Idea) -> bool:
@@ -253,12 +254,25 @@ class _Exercise:
 
 def wrong_calls(ours: list[Call], right: list[Call]) -> list[tuple[Call, Call]]:
     """The student's calls that came to something else than the model's, beside those, while both were fed the same."""
-    return [(got, wanted) for got, wanted in zip(ours, right, strict=False) if not same(got, wanted) and got.key == wanted.key]
+    return [
+        (got, wanted)
+        for got, wanted in zip(ours, right, strict=False)
+        if not same(got, wanted) and got.key == wanted.key
+    ]
 
 
 def reproduces(theirs: list[Call], ours: list[Call]) -> bool:
     """Did the same calls come to the same all along?"""
     return len(theirs) == len(ours) and all(map(same, theirs, ours))
+
+
+def _told(outcome: Outcome, idea: str | None, phrase: str | None) -> Outcome:
+    """The outcome with its idea, or else with what its result looks like."""
+    if idea is not None:
+        return replace(outcome, misconception=idea)
+    if phrase is None or outcome.cause != "wrong":
+        return outcome
+    return replace(outcome, message=f"{outcome.message}\n\nlooks like: {phrase}".strip())
 
 
 def _base(test: str) -> str:

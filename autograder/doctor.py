@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autograder.boxes import available_boxes
 from autograder.course import find_course
 from autograder.errors import GraderError
-from autograder.sandbox import available_boxes
 
 PACKAGES = ("torch", "numpy", "matplotlib", "nbgrader", "jupytext", "pytest", "safetensors", "msgspec")
 STRONGER = {
     "bubblewrap": "install bubblewrap (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)",
     "landlock": "needs Linux 5.13 or newer with Landlock switched on (lsm= in the kernel's command line)",
 }
+DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/dxg")  # Linux, Tegra, WSL: without one there is no CUDA
 DEVICES = ("auto", "cpu", "cuda", "both")
 
 
@@ -52,6 +53,8 @@ def choose_device(wanted: str) -> str:
 
 def cuda_devices() -> int:
     """How many GPUs torch can use; asked in a way that leaves CUDA uninitialised, so a fork can still use it."""
+    if not any(Path(path).exists() for path in DRIVERS):
+        return 0  # torch takes a second to import
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
 

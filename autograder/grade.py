@@ -1,6 +1,6 @@
 """One submission's way, from a file to a grade.
 
-    file ── notebook.py ── cells ── program.py ── what to run, what to grade
+    file ── notebook.py ── cells ── program.py ── what to run, what to grade ── paper.py
                                        │ rules.py: what is forbidden
     sandbox.py ── session.py ── student.py ── suite.py ── outcomes ── score.py ── SubmissionResult
                                                               │ diagnosis.py: which known wrong answer explains them
@@ -21,18 +21,21 @@ from pathlib import Path
 from autograder.collection import Submission
 from autograder.course import Exercise, Lesson
 from autograder.diagnosis import Bank, Diagnosis
-from autograder.errors import StudentMissing, SubmissionError
+from autograder.errors import StudentError, SubmissionError
 from autograder.inputs import derive_seed
-from autograder.notebook import Notebook, read_notebook
+from autograder.keys import Known, one_by_one
+from autograder.notebook import read_notebook
+from autograder.outcome import Judged
+from autograder.paper import Graded as Graded
+from autograder.paper import Paper, graded, read_paper, unreadable
 from autograder.program import Program, slice_program
 from autograder.reference import Reference
-from autograder.results import ExerciseResult, SubmissionResult
 from autograder.rules import violations
 from autograder.sandbox import Sandbox
-from autograder.score import held_back, score_exercise
 from autograder.session import Session
 from autograder.student import Student
 from autograder.suite import Case, Outcome, Suite
+from autograder.telling import Rehearsal
 from autograder.watching import Watch
 
 
@@ -49,41 +52,34 @@ class Workshop:
     others: Mapping[str, tuple[str, ...]]  # other lessons -> their exercises
 
 
-@dataclass(frozen=True)
-class Graded:
-    """A submission's result, and what it was made from where the file could be read."""
-
-    result: SubmissionResult
-    notebook: Notebook | None = None
-    program: Program | None = None
-    details: tuple[str, ...] = ()  # for the instructor: what student code said, why tests were not judged
-
-
 def grade(submission: Submission, workshop: Workshop) -> Graded:
     """Reads, runs and judges one submission."""
     started = time.monotonic()
-    lesson = workshop.lesson
     try:
-        if submission.path is None:
-            raise SubmissionError(submission.message)
-        notebook = read_notebook(submission.path)
-        program = slice_program(notebook, lesson, workshop.others)
+        paper = read_paper(submission, workshop.lesson, workshop.others)
     except SubmissionError as error:
-        return Graded(_unreadable(submission, lesson, str(error)))
-    with _open_session(workshop, notebook, program) as session:
-        case, diagnosis = _case(submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
-        judged: dict[Exercise, list[Outcome]] = {}
-        for each in lesson.exercises:
-            judged[each] = _judge(each, _wrong(judged, workshop), case, workshop, session, diagnosis)
-    exercises = tuple(score_exercise(each.name, each.points, outcomes) for each, outcomes in judged.items())
-    result = _result(submission, program, exercises, judged, time.monotonic() - started)
-    return Graded(result, notebook, program, _details(judged, session))
+        return unreadable(submission, workshop.lesson, str(error))
+    judged, notes = judge(paper, workshop)
+    return graded(paper, workshop.lesson, judged, time.monotonic() - started, notes)
+
+
+def judge(paper: Paper, workshop: Workshop, known: Known | None = None) -> tuple[dict[str, Judged], tuple[str, ...]]:
+    """Runs and judges the exercises of a paper that are not known; what was seen beside the tests comes along."""
+    with _open_session(workshop, {cell.number: cell.source for cell in paper.notebook.cells}, paper.program) as session:
+        case, diagnosis = _case(paper.submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
+
+        def by_running(exercise: Exercise, judged: Mapping[str, Judged]) -> Judged:
+            diagnosis.found = {name: each.idea for name, each in judged.items() if each.idea}
+            outcomes = _judge(exercise, _wrong(judged, workshop), case, workshop, session, diagnosis)
+            return Judged(tuple(outcomes), diagnosis.found.get(exercise.name, ""))
+
+        judged = one_by_one(paper, workshop.lesson, known, by_running)
+    return judged, _notes(session)
 
 
 @contextmanager
-def _open_session(workshop: Workshop, notebook: Notebook, program: Program) -> Iterator[Session]:
+def _open_session(workshop: Workshop, cells: Mapping[int, str], program: Program) -> Iterator[Session]:
     names = tuple(exercise.name for exercise in workshop.lesson.exercises)
-    cells = {cell.number: cell.source for cell in notebook.cells}
     session = Session(workshop.sandbox, program, names, vars(workshop.reference), cells)
     try:
         yield session
@@ -95,7 +91,8 @@ def _open_session(workshop: Workshop, notebook: Notebook, program: Program) -> I
 def open_case(path: Path, student: str, workshop: Workshop) -> Iterator[Case]:
     """A submission ready for tests, without a grade: for running suites by hand. Raises SubmissionError."""
     notebook = read_notebook(path)
-    with _open_session(workshop, notebook, slice_program(notebook, workshop.lesson, workshop.others)) as session:
+    cells = {cell.number: cell.source for cell in notebook.cells}
+    with _open_session(workshop, cells, slice_program(notebook, workshop.lesson, workshop.others)) as session:
         yield _case(student, workshop, session)
 
 
@@ -104,9 +101,9 @@ def _case(student: str, workshop: Workshop, session: Session) -> Case:
     return Case(Student(session, session.exercises), workshop.reference, seed)
 
 
-def _wrong(judged: Mapping[Exercise, list[Outcome]], workshop: Workshop) -> frozenset[str]:
+def _wrong(judged: Mapping[str, Judged], workshop: Workshop) -> frozenset[str]:
     """The functions that were judged and found wrong: they shall cost no other exercise its points."""
-    names = {each.name for each, outcomes in judged.items() if any(outcome.verdict == "failed" for outcome in outcomes)}
+    names = {name for name, each in judged.items() if each.is_wrong}
     return frozenset(name for name in names if not isinstance(getattr(workshop.reference, name), type))
 
 
@@ -120,7 +117,8 @@ def _judge(
 ) -> list[Outcome]:
     """The outcomes of an exercise; one that fails is run once more in a fresh fork, and that verdict counts.
 
-    There the reference stands in for the earlier exercises that are wrong, if this one calls them: a mistake costs once.
+    There the reference stands in for the earlier exercises that are wrong, if this one calls them: a mistake costs
+    once. What is told of it is rehearsed there.
     """
     suite, program = workshop.suite, session.program
     if broken := suite.broken(exercise.name):
@@ -130,18 +128,20 @@ def _judge(
         return suite.outcomes(exercise.name, "failed", "forbidden", " ".join(found))
     try:
         session.prepare(exercise.name)
-    except StudentMissing as error:
-        return suite.outcomes(exercise.name, "failed", "missing", error.text)
-    outcomes, watch = suite.run(exercise.name, case), Watch()
+    except StudentError as error:  # it is not there, or the submission's time is over
+        return suite.outcomes(exercise.name, "failed", error.cause, error.text)  # type: ignore[arg-type]
+    outcomes = suite.run(exercise.name, case)
     if any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
         session.renew()
-        session.replaced = wrong
-        outcomes = _noted(suite.run(exercise.name, replace(case, watch=watch.student)), session)
+        session.replaced, watch = wrong, Watch()
+        with Rehearsal(replace(case, watch=watch.student), session) as rehearsal:
+            outcomes = _noted(suite.run(exercise.name, rehearsal.case), session)
+        outcomes = diagnosis.explain(exercise.name, case, outcomes, watch)
         session.replaced = frozenset()
         session.renew()
     if forbidden := next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None):
         return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message)
-    return diagnosis.explain(exercise.name, case, outcomes, watch)
+    return outcomes
 
 
 def _noted(outcomes: list[Outcome], session: Session) -> list[Outcome]:
@@ -152,49 +152,10 @@ def _noted(outcomes: list[Outcome], session: Session) -> list[Outcome]:
     return [replace(each, message=note) if noted else each for each, noted in zip(outcomes, passed, strict=True)]
 
 
-def _result(
-    submission: Submission,
-    program: Program,
-    exercises: tuple[ExerciseResult, ...],
-    judged: Mapping[Exercise, list[Outcome]],
-    seconds: float,
-) -> SubmissionResult:
-    hanging = sum(held_back(exercise.points, outcomes) for exercise, outcomes in judged.items())
-    reasons = [*program.review]
-    if hanging:
-        reasons.append(
-            f"{hanging:g} points hang on tests that could not be judged through our fault; they are held back, not lost."
-        )
-    return SubmissionResult(
-        student=submission.student,
-        path=str(submission.path or ""),
-        status="needs_review" if reasons else "graded",
-        message=" ".join([*([submission.message] if submission.message else []), *reasons]),
-        score=round(sum(exercise.score for exercise in exercises), 2),
-        max_score=sum(exercise.max_score for exercise in exercises),
-        seconds=round(seconds, 3),
-        repairs=program.repairs,
-        exercises=exercises,
-    )
-
-
-def _unreadable(submission: Submission, lesson: Lesson, message: str) -> SubmissionResult:
-    nothing = tuple(ExerciseResult(exercise.name, 0.0, exercise.points) for exercise in lesson.exercises)
-    return SubmissionResult(
-        student=submission.student,
-        path=str(submission.path or ""),
-        status="unreadable",
-        message=message,
-        max_score=lesson.max_score,
-        exercises=nothing,
-    )
-
-
-def _details(judged: Mapping[Exercise, list[Outcome]], session: Session) -> tuple[str, ...]:
-    said = [f"{each.test}: {each.details}" for outcomes in judged.values() for each in outcomes if each.details]
+def _notes(session: Session) -> tuple[str, ...]:
     printed = [f"printed: {text}" for text in session.printed if text.strip()]
     problems = [
         f"statement in cell {session.program.statements[n].cell}: {p.kind}: {p.text}"
         for n, p in session.problems.items()
     ]
-    return (*said, *problems, *printed)
+    return (*problems, *printed)

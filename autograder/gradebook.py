@@ -33,7 +33,7 @@ from autograder.errors import GraderError
 from autograder.results import ExerciseResult, SubmissionResult
 
 if TYPE_CHECKING:
-    from autograder.class_run import Graded
+    from autograder.paper import Graded
 
 NO_RESPONSE = "No response."  # nbgrader's own words for an untouched answer
 READ_ONLY = 0o444  # as nbgrader leaves autograded notebooks
@@ -57,6 +57,28 @@ class Marks:
         self._lesson = lesson.name
         self._late = steps.AssignLatePenalties(config=directory.config)
         self._late.init_plugin()
+
+    def notebook(self, student: str) -> Path:
+        """Where a student's autograded notebook lies."""
+        step = self._directory.autograded_directory
+        return Path(self._directory.format_path(step, student, self._lesson)) / f"{self._lesson}.ipynb"
+
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """The scores by the machine that stand in the database: student -> cell -> score."""
+        named = select(api.SubmittedAssignment.student_id, api.BaseCell.name, api.Grade.auto_score)
+        named = named.join(api.SubmittedNotebook, api.SubmittedNotebook.assignment_id == api.SubmittedAssignment.id)
+        named = named.join(api.Grade, api.Grade.notebook_id == api.SubmittedNotebook.id)
+        named = named.join(api.BaseCell, api.Grade.cell_id == api.BaseCell.id)
+        named = named.join(api.Assignment, api.Assignment.id == api.SubmittedAssignment.assignment_id)
+        found: dict[str, dict[str, float | None]] = {}
+        for student, cell, score in self._gradebook.db.execute(named.where(api.Assignment.name == self._lesson)):
+            found.setdefault(student, {})[cell] = score
+        return found
+
+    @property
+    def database(self) -> str:
+        """nbgrader's URL of the database."""
+        return str(self._directory.db_url)
 
     def record(self, graded: Graded) -> None:
         """Writes one submission's marks and its autograded notebook; leaves all as it is where it could not be read.
@@ -110,8 +132,7 @@ class Marks:
         """Replaces the student's autograded notebook, and the time stamp by which nbgrader sees what is newer."""
         if Path(result.student).name != result.student or result.student in ("", "..", "."):
             raise GraderError(f"{result.student!r} cannot be a student's folder; name them by --student")
-        step = self._directory.autograded_directory
-        folder = Path(self._directory.format_path(step, result.student, self._lesson))
+        folder = self.notebook(result.student).parent
         texts = {f"{self._lesson}.ipynb": nbformat.v4.writes(notebook) + "\n"}
         if (stamp := Path(result.path).parent / "timestamp.txt").is_file():
             texts["timestamp.txt"] = stamp.read_text(encoding="utf-8")

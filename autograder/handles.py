@@ -11,25 +11,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 
 from autograder.inside import wire
 
+Call = Callable[["Handle", Any, Any], Any]
 Made = tuple[str, tuple[Any, ...], dict[str, Any]]  # the call that made a module
 
 
 class Handle:
     """One module inside; `forward` is a call into the box."""
 
-    def __init__(self, number: int, made: Made, call: Callable[[Handle, Any, Any], Any]) -> None:
-        self._number, self._made, self._forward = number, made, call
+    def __init__(self, made: Made, call: Callable[[Handle, Any, Any], Any]) -> None:
+        self._made, self._forward = made, call
         self._tensors: dict[str, torch.Tensor] = {}
         self.training = True
 
-    def number(self) -> int:
-        """The number by which the child knows the module."""
-        return self._number
+    @property
+    def made_by(self) -> str:
+        """The exercise, or built-in class, whose call made it."""
+        return self._made[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._forward(self, args, kwargs)
@@ -120,41 +123,54 @@ class _Part:
 
 
 class Handles:
-    """All handles of one submission, by number; brings their state into a call and out of its answer."""
+    """All handles of one submission, by number; brings their state into a call and out of its answer.
 
-    def __init__(self, call: Callable[[Handle, Any, Any], Any]) -> None:
-        self._call = call
-        self._by_number: dict[int, Handle] = {}
-        self._generation = 0
+    A number belongs to one child (one `generation`); in the next a module is made again when it is first needed.
+    """
+
+    def __init__(self, call: Call, generation: Callable[[], int], make: Callable[[Made], Any]) -> None:
+        self._call, self._generation, self._make = call, generation, make
+        self._numbers: WeakKeyDictionary[Handle, tuple[int, int]] = WeakKeyDictionary()  # -> generation, number
+        self._by_number: WeakValueDictionary[tuple[int, int], Handle] = WeakValueDictionary()
 
     def number_of(self, value: object) -> int | None:
-        """The number of a handle that is an argument; None for anything else."""
-        return value._number if isinstance(value, Handle) else None
+        """The number of a handle in the present child; None for anything else."""
+        if not isinstance(value, Handle):
+            return None
+        generation, number = self._numbers.get(value, (-1, -1))
+        if generation != self._generation():
+            number = self._made_again(value)
+        return number
 
-    def revive(self, generation: int, make: Callable[[Made], int]) -> None:
-        """Makes all modules again in a child that is new, and gives them the numbers they have there."""
-        if generation == self._generation:
-            return
-        self._generation, old, self._by_number = generation, list(self._by_number.values()), {}
-        for handle in old:
-            handle._number = make(handle._made)
-            self._by_number[handle._number] = handle
+    def _made_again(self, handle: Handle) -> int:
+        made = self._make(handle._made)
+        if not isinstance(made, Handle):
+            raise TypeError(f"{handle.made_by} made a module once and something else now")
+        _, number = self._numbers[made]
+        self._enter(handle, number)
+        return number
+
+    def _enter(self, handle: Handle, number: int) -> None:
+        place = (self._generation(), number)
+        self._numbers[handle] = place
+        self._by_number[place] = handle
 
     def get(self, number: int, made: Made, answer: wire.Returned, tensors: list[torch.Tensor]) -> Handle:
-        """The handle with this number, a new one where there is none."""
-        if number not in self._by_number:
+        """The handle with this number, a new one where there is none; raises ProtocolError where it has no state."""
+        handle = self._by_number.get((self._generation(), number))
+        if handle is None:
             state = next((state for state in answer.modules if state.number == number), None)
             if state is None:
                 raise wire.ProtocolError("a module without a state")
-            handle = Handle(number, made, self._call)
+            handle = Handle(made, self._call)
             handle.training = state.training
             handle._tensors = _adopt(state, answer.views, tensors)
-            self._by_number[number] = handle
-        return self._by_number[number]
+            self._enter(handle, number)
+        return handle
 
     def packed(self, number: int, packer: wire.Packer) -> wire.Module:
         """The state of a handle, its tensors put into a message."""
-        handle = self._by_number[number]
+        handle = self._by_number[self._generation(), number]
         numbers = [packer.tensor(tensor) for tensor in handle._tensors.values()]
         return wire.Module(number, list(handle._tensors), numbers, handle.training, [])
 
@@ -164,7 +180,7 @@ class Handles:
         uses = Counter(answer.views[number].storage for number in distinct)
         shared = {id(tensors[number]) for number in distinct if uses[answer.views[number].storage] > 1}
         for state in answer.modules:
-            handle = self._by_number.get(state.number)
+            handle = self._by_number.get((self._generation(), state.number))
             if handle is None:
                 continue
             arrived = _adopt(state, answer.views, tensors)

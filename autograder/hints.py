@@ -33,8 +33,10 @@ def looks_like(got: Call, wanted: Call) -> str:
         return "" if first is None else "one part of the right result, without the rest"
     for mine, theirs in zip(ours, right, strict=False):
         if not _alike(mine, theirs):
-            return _one(mine, theirs, got)
-    if got.gradients and any(not _alike(got.gradients[key], value) for key, value in wanted.gradients.items() if key in got.gradients):
+            return "" if mine.numel() < 2 else _one(mine, theirs, got)
+    if got.gradients and any(
+        not _alike(got.gradients[key], value) for key, value in wanted.gradients.items() if key in got.gradients
+    ):
         return "the right values, with wrong gradients"
     return ""
 
@@ -48,7 +50,8 @@ def _one(got: Tensor, wanted: Tensor, call: Call) -> str:
             return f"argument {place} itself, unchanged"
     if got.is_complex():
         return ""
-    got, wanted = got.double(), wanted.double()
+    wide = torch.float64 if got.dtype == wanted.dtype == torch.float64 else torch.float32  # whose rounding is allowed
+    got, wanted = got.to(wide), wanted.to(wide)
     phrases = itertools.chain(_shapes(got, wanted), *(_values(got, wanted) if got.shape == wanted.shape else ()))
     return next(phrases, "")
 
@@ -70,7 +73,7 @@ def _shapes(got: Tensor, wanted: Tensor) -> Iterator[str]:
 
 def _values(got: Tensor, wanted: Tensor) -> Iterator[Iterator[str]]:
     yield _not_finite(got, wanted)
-    if got.isfinite().all() and wanted.isfinite().all() and got.numel() > 1:
+    if got.isfinite().all() and wanted.isfinite().all() and got.numel() > 2:
         yield _elsewhere(got, wanted)
         yield _other_sums(got, wanted)
         yield _stretched(got, wanted)
@@ -93,24 +96,29 @@ def _not_finite(got: Tensor, wanted: Tensor) -> Iterator[str]:
 
 def _elsewhere(got: Tensor, wanted: Tensor) -> Iterator[str]:
     """The right numbers at other places, and truth values the other way round."""
-    if set(got.unique().tolist()) <= {0.0, 1.0} and _alike(got, 1 - wanted):
+    if bool(((got == 0) | (got == 1)).all()) and _alike(got, 1 - wanted):
         yield "the right result with True and False exchanged"
     if _alike(got, -wanted):
         yield "the right result with the other sign"
     for dim, name in ((-1, "column"), (-2, "row")):
         if got.dim() >= -dim and got.shape[dim] > 1:
-            n = got.shape[dim]
-            if _alike(got, wanted.flip(dim)):
-                yield f"the right result with its {name}s in reverse"
-            if n > 2 and _alike(got.narrow(dim, 1, n - 1), wanted.narrow(dim, 0, n - 1)):
-                yield f"the right result, one {name} too late"
-            if n > 2 and _alike(got.narrow(dim, 0, n - 1), wanted.narrow(dim, 1, n - 1)):
-                yield f"the right result, one {name} too early"
+            yield from _moved(got, wanted, dim, name)
     for dim in range(got.dim() - 2):
-        if 1 < got.shape[dim] <= 4 and any(_alike(got, wanted.index_select(dim, order)) for order in _orders(got.shape[dim])):
+        orders = _orders(got.shape[dim]) if 1 < got.shape[dim] <= 4 else []
+        if any(_alike(got, wanted.index_select(dim, order)) for order in orders):
             yield "the right numbers with heads, or batch elements, in another order"
-    if got.unique().numel() > 1 and _alike(got.reshape(-1).sort()[0], wanted.reshape(-1).sort()[0]):
+    if bool((got != got.reshape(-1)[0]).any()) and _alike(got.reshape(-1).sort()[0], wanted.reshape(-1).sort()[0]):
         yield "the right numbers at other places"
+
+
+def _moved(got: Tensor, wanted: Tensor, dim: int, name: str) -> Iterator[str]:
+    n = got.shape[dim]
+    if _alike(got, wanted.flip(dim)):
+        yield f"the right result with its {name}s in reverse"
+    if n > 2 and _alike(got.narrow(dim, 1, n - 1), wanted.narrow(dim, 0, n - 1)):
+        yield f"the right result, one {name} too late"
+    if n > 2 and _alike(got.narrow(dim, 0, n - 1), wanted.narrow(dim, 1, n - 1)):
+        yield f"the right result, one {name} too early"
 
 
 def _orders(n: int) -> list[Tensor]:
@@ -146,11 +154,19 @@ def _stretched(got: Tensor, wanted: Tensor) -> Iterator[str]:
         yield "the right result plus a constant"
     for dim, name in ((-1, "row"), (-2, "column")):
         if got.dim() >= -dim and got.shape[dim] > 1:
-            best = (got * wanted).sum(dim, keepdim=True) / (wanted * wanted).sum(dim, keepdim=True).clamp_min(1e-300)
-            if _alike(got, best * wanted):
-                yield f"the right result with each {name} stretched by a factor of its own"
-            if _alike(got - got.mean(dim, keepdim=True), wanted - wanted.mean(dim, keepdim=True)):
-                yield f"the right result with each {name} shifted by a number of its own"
+            yield from _stretched_along(got, wanted, dim, name)
+    yield from _bent(got, wanted)
+
+
+def _stretched_along(got: Tensor, wanted: Tensor, dim: int, name: str) -> Iterator[str]:
+    factors = (got * wanted).sum(dim, keepdim=True) / (wanted * wanted).sum(dim, keepdim=True).clamp_min(1e-30)
+    if _alike(got, factors * wanted):
+        yield f"the right result with each {name} stretched by a factor of its own"
+    if _alike(got - got.mean(dim, keepdim=True), wanted - wanted.mean(dim, keepdim=True)):
+        yield f"the right result with each {name} shifted by a number of its own"
+
+
+def _bent(got: Tensor, wanted: Tensor) -> Iterator[str]:
     for change, name in (("square", "square"), ("sqrt", "root"), ("exp", "exponential"), ("log", "logarithm")):
         if _alike(got, getattr(wanted, change)()):
             yield f"the {name} of the right result"
@@ -214,7 +230,9 @@ def _cut_off(got: Call, wanted: Call) -> bool:
 
 
 def _written(got: Call, wanted: Call) -> bool:
-    return _same_values(got, wanted) and bool(got.changed.keys() - wanted.changed.keys()) and got.tracked == wanted.tracked
+    if got.raised == "RuntimeError" and not wanted.raised:  # what torch says where memory cannot be written into
+        return "written-to tensor" in got.text or "in-place operation" in got.text
+    return _same_values(got, wanted) and bool(got.changed.keys() - wanted.changed.keys())
 
 
 def _layout(got: Call, wanted: Call) -> bool:
@@ -227,9 +245,11 @@ def _state(got: Call, wanted: Call) -> bool:
 
 
 def _gradient(got: Call, wanted: Call) -> bool:
-    return _same_values(got, wanted) and any(
-        not math.isfinite(float(value.double().sum())) for value in got.gradients.values()
-    ) and all(math.isfinite(float(value.double().sum())) for value in wanted.gradients.values())
+    return (
+        _same_values(got, wanted)
+        and any(not math.isfinite(float(value.double().sum())) for value in got.gradients.values())
+        and all(math.isfinite(float(value.double().sum())) for value in wanted.gradients.values())
+    )
 
 
 FAULTS: dict[str, Shows] = {

@@ -1,28 +1,33 @@
-"""One run as an instructor meets it: a progress bar, marks in the gradebook, results.json and feedback on disk.
+"""One run as an instructor meets it: progress, marks in the gradebook, results.json and feedback on disk.
 
 Enters: submissions and where to run them. Leaves: results, files under the course's `.autograder/<lesson>/`, marks.
-The gradebook is written by this process only, as each result comes.
+Everything is written by this process only, as each result comes; marks that would change though the code did not are
+written at the end, once somebody has agreed to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from autograder.class_run import Graded, grade_class
+from autograder.cache import Cache
+from autograder.class_run import Graded, Hire, grade_class
+from autograder.cluster import connect
 from autograder.collection import Submission
-from autograder.course import Course, Lesson
+from autograder.course import Course
 from autograder.errors import GraderError
+from autograder.pool import Pool, physical_cores
+from autograder.progress import Shown, Tally, progress
+from autograder.records import Change, Records, open_records
 from autograder.report import clean, feedback, one_line
 from autograder.results import Results, to_json
 
 DETAIL_LIMIT = 100_000  # characters of details a student
+CACHE = "cache.db"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ class Run:
     results_json: Path
     feedback: Path  # a folder with a text file a student
     details: Path  # a folder with what the instructor alone may see: what student code said, why we could not judge
+    known: int = 0  # submissions of which nothing had to be run again
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a class is run, beside where."""
+
+    jobs: int | None = None  # job processes; the physical cores if None
+    scheduler: str | None = None  # of a Dask cluster, in place of job processes here
+    insecure: bool = False  # may the scheduler be one that anybody can send code to?
+    resume: bool = True  # use what earlier runs found
+    gradebook: bool = True
+    agree: Callable[[list[Change]], bool] = field(default=lambda changes: True)  # may these marks change?
 
 
 def grade_into_course(
@@ -43,24 +61,85 @@ def grade_into_course(
     device: str,
     box: str,
     console: Console,
-    gradebook: bool = True,
+    options: Options | None = None,
 ) -> Run:
     """Grades `submissions`, records each as it comes, and writes results.json and feedback.
 
-    Raises GraderError where the course, the machine or a suite is broken.
+    Raises GraderError where the course, the machine or a suite is broken, or where marks would change and may not.
     """
-    asked = course.lesson(lesson)
-    details: list[str] = []
-    marks = _marks(course, asked) if gradebook else nullcontext(_nothing)
-    with marks as record, _progress(console, len(submissions)) as step:
+    options, asked = options or Options(), course.lesson(lesson)
+    tally, folder = Tally(len(submissions)), course.state / lesson
+    with ExitStack() as stack:
+        cache = stack.enter_context(Cache(course.state / CACHE, lambda text: console.print(clean(text), markup=False)))
+        records = stack.enter_context(open_records(course, asked, cache) if options.gradebook else nullcontext())
+        shown = Shown(console, tally, stack.enter_context(progress(console, tally)))
+        settle = _Settle(folder, records)
 
-        def on_result(graded: Graded) -> None:
-            record(graded)
-            details.append("\n\n".join(graded.details))
-            step(graded)
+        def on_result(graded: Graded, number: int) -> None:
+            settle.take(graded, number)
+            tally.add(graded.result, known=graded.notebook is not None and not graded.fresh)
+            shown.step()
 
-        results = grade_class(course, asked, submissions, device=device, box=box, on_result=on_result)
-    return _write(course.state / lesson, results, details)
+        results = grade_class(
+            course,
+            asked,
+            submissions,
+            device=device,
+            box=box,
+            on_result=on_result,
+            hire=_hire(options, records),
+            cache=cache,
+            resume=options.resume,
+        )
+        settle.the_rest(options.agree)
+    write_file(folder / "results.json", to_json(results))
+    return Run(results, folder / "results.json", folder / "feedback", folder / "details", tally.known)
+
+
+def _hire(options: Options, records: Records | None) -> Hire:
+    """Who judges; the gradebook is opened while they make themselves ready."""
+    if options.scheduler is not None:
+        return lambda setup: connect(setup, options.scheduler or "", insecure=options.insecure)
+    jobs = options.jobs or physical_cores()
+    return lambda setup: Pool(setup, jobs, records.open) if records else Pool(setup, jobs)
+
+
+class _Settle:
+    """Records results and writes their feedback, or holds them back where a mark would change under unchanged code."""
+
+    def __init__(self, folder: Path, records: Records | None) -> None:
+        self._folder, self._records = folder, records
+        self._held: list[tuple[Graded, int, list[Change]]] = []
+
+    def take(self, graded: Graded, number: int) -> None:
+        """Settles one result, or holds it back."""
+        if changes := self._records.changes(graded) if self._records else []:
+            self._held.append((graded, number, changes))
+        else:
+            self._settle(graded, number)
+
+    def the_rest(self, agree: Callable[[list[Change]], bool]) -> None:
+        """Settles what was held back if its changes are agreed to; raises GraderError if not."""
+        held = sorted(self._held, key=lambda each: each[1])
+        changes = [change for _, _, some in held for change in some]
+        if changes and not agree(changes):
+            raise GraderError(
+                f"{len(changes)} marks would change though the code did not; they were left as they are, and results.json "
+                "too: look at the list, then pass --yes"
+            )
+        for graded, number, _ in held:
+            self._settle(graded, number)
+
+    def _settle(self, graded: Graded, number: int) -> None:
+        if self._records is not None:
+            self._records.write(graded)
+        name = f"{_file_name(graded.result.student, number + 1)}.txt"
+        write_file(self._folder / "feedback" / name, feedback(graded.result).encode("utf-8", "replace"))
+        details = clean("\n\n".join(graded.details), DETAIL_LIMIT)
+        if details:
+            write_file(self._folder / "details" / name, details.encode("utf-8", "replace"))
+        else:
+            (self._folder / "details" / name).unlink(missing_ok=True)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -70,40 +149,6 @@ def write_file(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise GraderError(f"{path} cannot be written ({error.strerror}); name another place") from error
-
-
-def _nothing(graded: Graded) -> None:
-    """What --no-gradebook records."""
-
-
-@contextmanager
-def _marks(course: Course, lesson: Lesson) -> Iterator[Callable[[Graded], None]]:
-    from autograder.gradebook import open_marks  # nbgrader takes a second to import, which not every run needs
-
-    with open_marks(course, lesson) as marks:
-        yield marks.record
-
-
-@contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[Graded], None]]:
-    """A bar on the console that names who was graded last."""
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=total)
-        yield lambda graded: bar.update(task, advance=1, description=escape(one_line(graded.result.student, 40)))
-
-
-def _write(folder: Path, results: Results, details: list[str]) -> Run:
-    """Writes results.json, and for each student the feedback and, where there is any, the details."""
-    run = Run(results, folder / "results.json", folder / "feedback", folder / "details")
-    write_file(run.results_json, to_json(results))
-    for number, (result, detail) in enumerate(zip(results.submissions, details, strict=True), start=1):
-        name = f"{_file_name(result.student, number)}.txt"
-        write_file(run.feedback / name, feedback(result).encode("utf-8", "replace"))
-        (run.details / name).unlink(missing_ok=True)
-        if detail:
-            write_file(run.details / name, clean(detail, DETAIL_LIMIT).encode("utf-8", "replace"))
-    return run
 
 
 def _file_name(student: str, number: int) -> str:

@@ -53,6 +53,16 @@ class Alternative(Answer):
     how: str
 
 
+@dataclass(frozen=True)
+class HeldBack(Answer):
+    """A wrong answer that is not in the bank, to measure diagnosis with.
+
+    `of` is the name of the misconception that it is a case of; "" where the bank has none.
+    """
+
+    of: str
+
+
 def wrong(exercise: str, *, idea: str, caught_by: str) -> Callable[[Callable[..., Any]], Misconception]:
     """Makes a Misconception of the function or class below it, under that one's name."""
     return lambda definition: Misconception(exercise, definition.__name__, definition, idea, caught_by)
@@ -61,6 +71,11 @@ def wrong(exercise: str, *, idea: str, caught_by: str) -> Callable[[Callable[...
 def right(exercise: str, *, how: str) -> Callable[[Callable[..., Any]], Alternative]:
     """Makes an Alternative of the function or class below it, under that one's name."""
     return lambda definition: Alternative(exercise, definition.__name__, definition, how)
+
+
+def held_back(exercise: str, *, of: str) -> Callable[[Callable[..., Any]], HeldBack]:
+    """Makes a HeldBack of the function or class below it, under that one's name."""
+    return lambda definition: HeldBack(exercise, definition.__name__, definition, of)
 
 
 def answers_in(path: Path) -> list[Any]:

@@ -2,7 +2,8 @@
 
 Enters: source of an answer. Leaves: `Mutant`s, each the whole source with one change and a phrase for it. Made on the
 syntax tree: operators, comparisons, axes and other constants, dropped and exchanged arguments, dropped methods and
-statements, functions taken for their neighbours, gradients cut off, other types, writing into arguments. Runs nothing.
+statements, functions taken for their neighbours, gradients cut off, other types, writing into arguments (changes.py).
+Runs nothing.
 """
 
 from __future__ import annotations
@@ -10,47 +11,10 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-from collections.abc import Callable, Iterator
+import itertools
 from dataclasses import dataclass
 
-OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
-    ast.Add: (ast.Sub,),
-    ast.Sub: (ast.Add,),
-    ast.Mult: (ast.Div, ast.Add),
-    ast.Div: (ast.Mult,),
-    ast.FloorDiv: (ast.Div, ast.Mod),
-    ast.Mod: (ast.FloorDiv,),
-    ast.Pow: (ast.Mult,),
-    ast.MatMult: (ast.Mult,),
-}
-COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
-    ast.Gt: (ast.GtE, ast.Lt),
-    ast.GtE: (ast.Gt, ast.Lt),
-    ast.Lt: (ast.LtE, ast.Gt),
-    ast.LtE: (ast.Lt, ast.Gt),
-    ast.Eq: (ast.NotEq, ast.GtE),
-    ast.NotEq: (ast.Eq,),
-    ast.Is: (ast.IsNot,),
-    ast.IsNot: (ast.Is,),
-    ast.In: (ast.NotIn,),
-    ast.NotIn: (ast.In,),
-}
-IN_PLACE = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_"}
-NEIGHBOURS = {
-    "sin": ("cos",), "cos": ("sin",), "zeros": ("ones",), "ones": ("zeros",), "empty": ("zeros",),
-    "amax": ("amin", "sum"), "amin": ("amax",), "max": ("min",), "min": ("max",), "mean": ("sum", "amax"),
-    "sum": ("mean",), "exp": ("exp2",), "sqrt": ("square",), "square": ("abs",), "clamp": ("clip",),
-    "cat": ("stack",), "ceil": ("floor",), "floor": ("ceil",), "softmax": ("log_softmax",), "float64": ("float32",),
-    "float32": ("float64",), "zeros_like": ("ones_like",), "numel": ("dim",), "mse_loss": ("l1_loss",),
-    "Adam": ("AdamW", "SGD"), "values": ("keys",), "append": ("extend",), "extend": ("append",), "pi": ("e",),
-    "inf": ("pi",), "triu": ("tril",), "enable_grad": ("no_grad",), "no_grad": ("enable_grad",), "copy_": ("add_",),
-    "parameters": ("buffers",), "masked_fill": ("masked_fill_",), "double": ("float",), "reshape": ("view",),
-    "flatten": ("squeeze",),
-}  # fmt: skip
-CASTS = ("detach()", "float()", "double()", "half().to(torch.get_default_dtype())")
-ERRORS = {"ValueError": "RuntimeError"}
-
-Change = Callable[[ast.AST], str]  # changes a node in place and says what it did
+from autograder.changes import Parents, changes
 
 
 @dataclass(frozen=True)
@@ -63,25 +27,41 @@ class Mutant:
 
     def diff(self, original: str) -> str:
         """The lines that differ from the original, both written in the same way."""
-        before, after = ast.unparse(ast.parse(original)).splitlines(), self.source.splitlines()
+        before = ast.unparse(_without_docstrings(ast.parse(original))).splitlines()
+        after = self.source.splitlines()
         return "\n".join(list(difflib.unified_diff(before, after, lineterm="", n=0))[2:])
 
 
-def mutants(source: str) -> list[Mutant]:
-    """All mutants of an answer, without those that read the same as another or as the answer itself."""
+def mutants(source: str, every: int = 1) -> list[Mutant]:
+    """Mutants of an answer, or `every` so many-th of them, without those that read like another or like the answer."""
     tree = _without_docstrings(ast.parse(source))
+    places = [(number, variant) for number, count in enumerate(_counts(tree)) for variant in range(count)]
     seen, found = {ast.unparse(tree)}, []
-    for number, node in enumerate(ast.walk(tree)):
-        for variant in range(_count(tree, node)):
-            changed = copy.deepcopy(tree)
-            place = next(each for n, each in enumerate(ast.walk(changed)) if n == number)
-            change = list(_changes(changed, place))[variant]
-            words = change()
-            text = _text(changed)
-            if text and text not in seen:
-                seen.add(text)
-                found.append(Mutant(text, words, getattr(node, "lineno", 1)))
+    for number, variant in places[::every]:
+        changed = copy.deepcopy(tree)
+        node = next(itertools.islice(ast.walk(changed), number, None))
+        line = _line(node)
+        words = next(itertools.islice(changes(node, _parents(changed)), variant, None))()
+        text = _text(changed)
+        if text and text not in seen:
+            seen.add(text)
+            found.append(Mutant(text, words, line))
     return found
+
+
+def _counts(tree: ast.Module) -> list[int]:
+    """How many changes there are of each node."""
+    parents = _parents(tree)
+    return [sum(1 for _ in changes(node, parents)) for node in ast.walk(tree)]
+
+
+def _parents(tree: ast.Module) -> Parents:
+    return {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+
+
+def _line(node: ast.AST) -> int:
+    """The line of a node, or of what a comprehension binds."""
+    return int(getattr(node, "lineno", 0) or getattr(getattr(node, "target", None), "lineno", 1))
 
 
 def _text(tree: ast.Module) -> str:
@@ -94,272 +74,8 @@ def _text(tree: ast.Module) -> str:
     return text
 
 
-def _count(tree: ast.Module, node: ast.AST) -> int:
-    return sum(1 for _ in _changes(tree, node))
-
-
-def _changes(tree: ast.Module, node: ast.AST) -> Iterator[Callable[[], str]]:
-    """What can be done to one node; each is done when it is called."""
-    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
-    if _in_text(node, parents):
-        return
-    for kind, make in _BY_KIND:
-        if isinstance(node, kind):
-            yield from make(node, parents)
-
-
-def _in_text(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    """Inside an f-string or in what is raised: words that no test reads."""
-    while node in parents:
-        if isinstance(node, ast.JoinedStr):
-            return True
-        node = parents[node]
-    return False
-
-
-Parents = dict[ast.AST, ast.AST]
-Made = Iterator[Callable[[], str]]
-
-
-def _set(node: ast.AST, name: str, value: object, words: str) -> Callable[[], str]:
-    def change() -> str:
-        setattr(node, name, value)
-        return words
-
-    return change
-
-
-def _replace(parents: Parents, old: ast.AST, new: ast.AST, words: str) -> Callable[[], str]:
-    def change() -> str:
-        parent = parents[old]
-        for name, value in ast.iter_fields(parent):
-            if value is old:
-                setattr(parent, name, new)
-            elif isinstance(value, list) and any(each is old for each in value):
-                value[:] = [new if each is old else each for each in value]
-        return words
-
-    return change
-
-
-def _binary(node: ast.BinOp, parents: Parents) -> Made:
-    for other in OPERATORS.get(type(node.op), ()):
-        yield _set(node, "op", other(), f"{type(node.op).__name__} becomes {other.__name__}")
-    yield _replace(parents, node, node.left, "right side dropped")
-    yield _replace(parents, node, node.right, "left side dropped")
-    if not isinstance(node.op, ast.Add | ast.Mult):
-        yield _replace(parents, node, ast.BinOp(node.right, node.op, node.left), "sides exchanged")
-    if isinstance(node.left, ast.Name | ast.Attribute) and type(node.op) in IN_PLACE:
-        method = ast.Attribute(node.left, IN_PLACE[type(node.op)], ast.Load())
-        yield _replace(parents, node, ast.Call(method, [node.right], []), f"in place, {method.attr}")
-
-
-def _unary(node: ast.UnaryOp, parents: Parents) -> Made:
-    yield _replace(parents, node, node.operand, f"{type(node.op).__name__} dropped")
-
-
-def _compare(node: ast.Compare, parents: Parents) -> Made:
-    for place, op in enumerate(node.ops):
-        for other in COMPARISONS.get(type(op), ()):
-            ops = [*node.ops[:place], other(), *node.ops[place + 1 :]]
-            yield _set(node, "ops", ops, f"{type(op).__name__} becomes {other.__name__}")
-
-
-def _bool(node: ast.BoolOp, parents: Parents) -> Made:
-    other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-    yield _set(node, "op", other, "and/or exchanged")
-    for value in node.values:
-        yield _replace(parents, node, value, "one condition alone")
-
-
-def _constant(node: ast.Constant, parents: Parents) -> Made:
-    value = node.value
-    if isinstance(value, bool):
-        yield _set(node, "value", not value, f"{value} becomes {not value}")
-    elif isinstance(value, int):
-        for other in {value + 1, value - 1, -value} - {value}:
-            yield _set(node, "value", other, f"{value} becomes {other}")
-    elif isinstance(value, float):
-        for other in sorted({value * 1.001, value * 2, value + 1.0, 0.0} - {value}):
-            yield _set(node, "value", other, f"{value:g} becomes {other:g}")
-    elif isinstance(value, str):
-        yield from _key(node, parents)
-    elif value is None and isinstance(parents.get(node), ast.Tuple):
-        return
-
-
-def _key(node: ast.Constant, parents: Parents) -> Made:
-    """A key of a dict taken for the next one in the answer."""
-    tree = node
-    while tree in parents:
-        tree = parents[tree]  # type: ignore[assignment]
-    keys = sorted({each.slice.value for each in ast.walk(tree) if _has_key(each)})  # type: ignore[attr-defined]
-    if node.value in keys and len(keys) > 1 and isinstance(parents.get(node), ast.Subscript):
-        for step in (1, -1):
-            other = keys[(keys.index(node.value) + step) % len(keys)]
-            yield _set(node, "value", other, f"{node.value!r} becomes {other!r}")
-
-
-def _has_key(node: ast.AST) -> bool:
-    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
-
-
-def _call(node: ast.Call, parents: Parents) -> Made:
-    for keyword in node.keywords:
-        rest = [each for each in node.keywords if each is not keyword]
-        yield _set(node, "keywords", rest, f"{keyword.arg}= dropped")
-    for place in range(len(node.args) - 1):
-        args = list(node.args)
-        args[place], args[place + 1] = args[place + 1], args[place]
-        yield _set(node, "args", args, "two arguments exchanged")
-    if node.args and not isinstance(parents.get(node), ast.Raise):
-        yield _set(node, "args", node.args[:-1], "last argument dropped")
-    if isinstance(node.func, ast.Attribute):
-        yield _replace(parents, node, node.func.value, f".{node.func.attr}() dropped")
-        yield from (change for change in _wrapped(node, parents))
-    if len(node.args) == 1 and not isinstance(parents.get(node), ast.Raise):
-        yield _replace(parents, node, node.args[0], "call dropped, its argument kept")
-
-
-def _wrapped(node: ast.expr, parents: Parents) -> Made:
-    """A value cut off from its gradient."""
-    yield _replace(parents, node, _with(node, "detach()"), "detach() added")
-
-
-def _with(node: ast.expr, call: str) -> ast.expr:
-    wrapped = ast.parse(f"_.{call}", mode="eval").body
-    for inner in ast.walk(wrapped):
-        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "_":
-            inner.value = node
-    return wrapped
-
-
-def _attribute(node: ast.Attribute, parents: Parents) -> Made:
-    for other in NEIGHBOURS.get(node.attr, ()):
-        yield _set(node, "attr", other, f".{node.attr} becomes .{other}")
-
-
-def _name(node: ast.Name, parents: Parents) -> Made:
-    """Another variable of the function for this one, when both are read."""
-    if node.id in ERRORS:
-        yield _set(node, "id", ERRORS[node.id], f"{node.id} becomes {ERRORS[node.id]}")
-    if not isinstance(node.ctx, ast.Load):
-        return
-    known = _arguments(node, parents)
-    if node.id in known and len(known) > 1:
-        other = known[(known.index(node.id) + 1) % len(known)]
-        yield _set(node, "id", other, f"{node.id} becomes {other}")
-
-
-def _arguments(node: ast.AST, parents: Parents) -> list[str]:
-    while node in parents and not isinstance(node, ast.FunctionDef):
-        node = parents[node]
-    return [argument.arg for argument in node.args.args if argument.arg != "self"] if isinstance(node, ast.FunctionDef) else []
-
-
-def _subscript(node: ast.Subscript, parents: Parents) -> Made:
-    if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 2:
-        yield _set(node.slice, "elts", node.slice.elts[::-1], "two indices exchanged")
-    if isinstance(node.ctx, ast.Load):
-        yield _replace(parents, node, node.value, "index dropped")
-
-
-def _slice(node: ast.Slice, parents: Parents) -> Made:
-    for part in ("lower", "upper", "step"):
-        if getattr(node, part) is not None:
-            yield _set(node, part, None, f"{part} of a slice dropped")
-
-
-def _tuple(node: ast.Tuple, parents: Parents) -> Made:
-    if isinstance(parents.get(node), ast.Subscript) or len(node.elts) < 2 or not isinstance(node.ctx, ast.Load):
-        return
-    yield _set(node, "elts", [*node.elts[1:], node.elts[0]], "parts of a tuple moved")
-    for place in range(len(node.elts)):
-        rest = [each for n, each in enumerate(node.elts) if n != place]
-        yield _set(node, "elts", rest, "a part of a tuple dropped")
-
-
-def _function(node: ast.FunctionDef, parents: Parents) -> Made:
-    """Statements removed, and arguments of the function written into at its start."""
-    for place, statement in enumerate(node.body):
-        if len(node.body) > 1:
-            rest = [*node.body[:place], *node.body[place + 1 :]]
-            yield _set(node, "body", rest, f"statement dropped: {ast.unparse(statement)[:60]}")
-    if node.name == "__init__":
-        return
-    for argument in node.args.args:
-        if argument.arg not in ("self", "mask", "dim", "eps", "residual", "n_heads", "device"):
-            written = ast.parse(f"{argument.arg}.requires_grad_().grad").body
-            yield _set(node, "body", [*written, *node.body], f"a flag set on {argument.arg}")
-            added = ast.parse(f"{argument.arg}.data.add_(0.5)").body
-            yield _set(node, "body", [*added, *node.body], f"{argument.arg} is written into before its use")
-
-
-def _block(node: ast.For | ast.While | ast.With | ast.If, parents: Parents) -> Made:
-    for place, statement in enumerate(node.body):
-        rest = [*node.body[:place], *node.body[place + 1 :]] or [ast.Pass()]
-        yield _set(node, "body", rest, f"statement dropped: {ast.unparse(statement)[:60]}")
-
-
-def _for(node: ast.For, parents: Parents) -> Made:
-    backwards = ast.parse(f"list({ast.unparse(node.iter)})[::-1]", mode="eval").body
-    yield _set(node, "iter", backwards, "loop runs backwards")
-    first = ast.parse(f"list({ast.unparse(node.iter)})[1:]", mode="eval").body
-    yield _set(node, "iter", first, "loop leaves out its first")
-    last = ast.parse(f"list({ast.unparse(node.iter)})[:-1]", mode="eval").body
-    yield _set(node, "iter", last, "loop leaves out its last")
-
-
-def _if(node: ast.If | ast.IfExp, parents: Parents) -> Made:
-    yield _set(node, "test", ast.Constant(value=True), "condition always true")
-    yield _set(node, "test", ast.Constant(value=False), "condition never true")
-
-
-def _assign(node: ast.Assign, parents: Parents) -> Made:
-    if isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.expr):
-        for call in CASTS[:3]:
-            yield _set(node, "value", _with(node.value, call), f"{call} added to {node.targets[0].id}")
-
-
-def _return(node: ast.Return, parents: Parents) -> Made:
-    parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-    for part in parts:
-        if part is not None:
-            for call in (*CASTS, "clone().requires_grad_(False)", "mT.contiguous().mT.add(0)"):
-                yield _replace(parents, part, _with(part, call), f"{call} added to what is returned")
-
-
-def _comprehension(node: ast.comprehension, parents: Parents) -> Made:
-    for place in range(len(node.ifs)):
-        yield _set(node, "ifs", [each for n, each in enumerate(node.ifs) if n != place], "a condition dropped")
-    backwards = ast.parse(f"list({ast.unparse(node.iter)})[::-1]", mode="eval").body
-    yield _set(node, "iter", backwards, "comprehension runs backwards")
-
-
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
-
-
-_BY_KIND: tuple[tuple[type[ast.AST] | tuple[type[ast.AST], ...], Callable[..., Made]], ...] = (
-    (ast.BinOp, _binary),
-    (ast.UnaryOp, _unary),
-    (ast.Compare, _compare),
-    (ast.BoolOp, _bool),
-    (ast.Constant, _constant),
-    (ast.Call, _call),
-    (ast.Attribute, _attribute),
-    (ast.Name, _name),
-    (ast.Subscript, _subscript),
-    (ast.Slice, _slice),
-    (ast.Tuple, _tuple),
-    (ast.FunctionDef, _function),
-    ((ast.For, ast.While, ast.With, ast.If), _block),
-    (ast.For, _for),
-    ((ast.If, ast.IfExp), _if),
-    (ast.Assign, _assign),
-    (ast.Return, _return),
-    (ast.comprehension, _comprehension),
-)

@@ -40,15 +40,15 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from autograder import gradebook
+from autograder.boxes import choose_box
 from autograder.canonical import add_feedback, canonical
 from autograder.course import Course, find_course
 from autograder.doctor import choose_device
 from autograder.errors import SubmissionError
 from autograder.report import clean
-from autograder.sandbox import choose_box
 
 if TYPE_CHECKING:
-    from autograder.class_run import Grader
+    from autograder.grader import Grader
 
 # What lessons and ordinary answers are written with; everything else is shown as text.
 TAGS = {
@@ -141,7 +141,7 @@ class EngineExporter(NotebookExporter):
 
     def _grader(self, lesson: str) -> Grader:
         if lesson not in self._graders:
-            from autograder.class_run import Grader
+            from autograder.grader import Grader
 
             device, box = choose_device(self.device), choose_box(self.sandbox)
             grader = Grader(self.course, self.course.lesson(lesson), device=device, box=box)

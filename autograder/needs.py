@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autograder.calls import called_names, effects_in, effects_of_calls
 from autograder.names import INNER, Change, Uses, used_attributes, used_names
+from autograder.shadows import without_shadows
 from autograder.statements import Piece
 
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "display", "get_ipython"}
 Import = ast.Import | ast.ImportFrom
+HERE = sys.stdlib_module_names | {"torch", "numpy", "matplotlib"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Namespace:
 
     pieces: tuple[Piece, ...]
     exercises: frozenset[str]
+    modules: frozenset[str] = frozenset()  # names that the release imports
     binders: dict[str, list[Piece]] = field(default_factory=dict)
     changers: dict[str, list[tuple[Piece, Change]]] = field(default_factory=dict)
     stars: list[Piece] = field(default_factory=list)
@@ -104,6 +108,11 @@ class Namespace:
         """Whether a name is bound by imports only."""
         return all(isinstance(piece.node, Import) for piece in self.binders.get(name, []))
 
+    def is_foreign(self, name: str) -> bool:
+        """Whether a name is imported from a package that need not be here."""
+        nodes = [piece.node for piece in self.binders.get(name, [])]
+        return any(package not in HERE for node in nodes for package in packages_of(node))
+
     def _is_object(self, name: str) -> bool:
         """Whether a name is bound to something that a method can change: not only to functions, classes and modules."""
         return any(
@@ -126,6 +135,7 @@ class Namespace:
         """
         found: set[int] = set()
         names: set[str] = set()
+        shadowed: set[str] = set()
         attributes: set[str] = set()
         queue = list(start)
         while queue:
@@ -134,21 +144,32 @@ class Namespace:
                 found.add(piece.index)
                 new = self.uses(piece).all - self.exercises - names
                 names |= new
-                queue += [each for name in new for each in self._wanted(name)]
+                for name in new:
+                    wanted = self._wanted(name, piece)
+                    queue += wanted
+                    shadowed |= {name} if name in self.modules and not wanted else set()
                 if self.changers:
                     attributes |= used_attributes(piece.node)
             if not queue:
                 changed = (each for name in names & self.changers.keys() for each in self.changes_of(name, attributes))
                 queue = [each for each in changed if each.index not in found and each.index not in answers]
-        unbound = frozenset(name for name in names if name not in self.binders and name not in BUILTINS)
-        return Needs(frozenset(found), unbound)
+        unbound = {name for name in names if name not in self.binders and name not in BUILTINS}
+        return Needs(frozenset(found), frozenset(unbound | shadowed))
 
-    def _wanted(self, name: str) -> list[Piece]:
+    def _wanted(self, name: str, piece: Piece) -> list[Piece]:
+        """The statements that bind a name for the one that uses it."""
         if name in self.binders:
-            return self._binders_of_helper(name)
+            return without_shadows(name, self._binders_of_helper(name), piece.source, self.modules)
         return [] if name in BUILTINS else self.stars + self.hidden
 
     def _binders_of_helper(self, name: str) -> list[Piece]:
         """All bindings of a helper; those that bind an exercise too only where there is no other."""
         pieces = self.binders.get(name, [])
         return [piece for piece in pieces if not piece.binds & self.exercises] or pieces
+
+
+def packages_of(node: ast.stmt) -> list[str]:
+    """The packages that an import is from; none for any other statement."""
+    if isinstance(node, ast.ImportFrom):
+        return [(node.module or "").partition(".")[0]]
+    return [alias.name.partition(".")[0] for alias in node.names] if isinstance(node, ast.Import) else []

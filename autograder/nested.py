@@ -21,8 +21,10 @@ def leaves(tree: Any, path: str = "result") -> list[tuple[str, Any]]:
 
 def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
     """The same nest with each leaf changed; named tuples become tuples."""
+    if isinstance(tree, Tensor):
+        return change(tree)
     if isinstance(tree, tuple):
-        return tuple(map_leaves(change, part) for part in tree)
+        return tuple([map_leaves(change, part) for part in tree])
     if isinstance(tree, list):
         return [map_leaves(change, part) for part in tree]
     if isinstance(tree, dict):
@@ -37,7 +39,10 @@ def is_floating(leaf: Any) -> bool:
 
 def floating(tree: Any) -> list[Tensor]:
     """The floating tensors of a nest, in order."""
-    return [leaf for _, leaf in leaves(tree) if is_floating(leaf)]
+    if isinstance(tree, Tensor):
+        return [tree] if tree.is_floating_point() else []
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
+    return [leaf for part in parts for leaf in floating(part)]
 
 
 def with_floating(tree: Any, tensors: Iterator[Tensor]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from typing import Any
 import msgspec
 
 from autograder.errors import SubmissionError
-from autograder.scripts import is_script, script_cells
+from autograder.pages import is_exported_page, is_markdown, markdown_cells, page_cells
+from autograder.scripts import ScriptCell, is_script, script_cells
 from autograder.textfile import ASK, NotANotebookError, clean, decode, read_regular_file
+
+SHORTCUT = re.compile(r"\[(?:InternetShortcut|Desktop Entry)\]|https?://\S+\s*\Z", re.I)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def read_notebook(path: Path) -> Notebook:
         raise SubmissionError(f"{path.name} is nested too deeply to be a notebook. {ASK}") from None
     if not any(cell.source.strip() for cell in cells):
         raise SubmissionError(f"{path.name} is a notebook without any text. {ASK}")
-    if path.suffix.lower() not in (".ipynb", ".py", ".json"):
+    if path.suffix.lower() not in (".ipynb", ".py", ".json", ".md", ".qmd", ".rmd", ".html", ".htm"):
         repairs.append(f"{path.name} is not named .ipynb; it was read as a notebook, which it is.")
     return Notebook(tuple(cells), tuple(repairs + more), path.name)
 
@@ -62,18 +66,25 @@ def _cells_of_text(text: str, path: Path) -> tuple[list[Cell], list[str]]:
     if stripped.startswith("{") or (stripped.startswith("<<<<<<<") and "{" in stripped):
         return _cells_of_json(stripped)
     if stripped.startswith("<"):
+        if is_exported_page(stripped):
+            return _numbered(page_cells(stripped)), ["The file is an HTML page of a notebook; its cells were read."]
         login = " (it asks for a login)" if re.search(r"log.?in|sign.?in|password", stripped, re.I) else ""
         raise NotANotebookError(f"is a web page{login}, not a notebook")
     if path.suffix.lower() == ".py" or is_script(stripped):
-        claim = (
-            "The .py export was read" if path.suffix.lower() == ".py" else "The file is a Python script; it was read"
-        )
-        cells = [
-            Cell(number, kind, clean(source), grade_id)
-            for number, (kind, source, grade_id) in enumerate(script_cells(text), start=1)
-        ]
-        return cells, [f"{claim} instead of a notebook."]
+        export = path.suffix.lower() == ".py"
+        claim = "The .py export was read" if export else "The file is a Python script; it was read"
+        return _numbered(script_cells(text)), [f"{claim} instead of a notebook."]
+    if is_markdown(stripped):
+        return _numbered(markdown_cells(stripped)), ["The file is Markdown; the Python in its fences was read."]
+    if SHORTCUT.match(stripped):
+        raise NotANotebookError("is a shortcut to a notebook, which is somewhere else, not the notebook")
     raise NotANotebookError("is not a notebook: it is no JSON")
+
+
+def _numbered(cells: Iterable[ScriptCell]) -> list[Cell]:
+    return [
+        Cell(number, kind, clean(source), grade_id) for number, (kind, source, grade_id) in enumerate(cells, start=1)
+    ]
 
 
 def _cells_of_json(text: str) -> tuple[list[Cell], list[str]]:
@@ -161,6 +172,8 @@ def _raw_cells(parsed: Any) -> list[Any]:
     sheets = parsed.get("worksheets")  # nbformat 3
     if isinstance(sheets, list):
         return [cell for sheet in sheets if isinstance(sheet, dict) for cell in _list(sheet.get("cells"))]
+    if set(parsed) & {"url", "doc_id", "resource_id"}:
+        raise NotANotebookError("is a shortcut to a notebook on a drive, not the notebook")
     raise NotANotebookError("is JSON but not a notebook: it has no cells")
 
 

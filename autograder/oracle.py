@@ -1,75 +1,101 @@
 """The reference's answers for exercises that a student lost, given to those of the student's exercises that call them.
 
 A lost exercise earns nothing itself; the ones that call it lose only what they get wrong. So that no exercise
-can be had for nothing, a caller may ask for lost exercises that come *before* it in the lesson only. Nothing but
-tensors goes in, and sizes are limited before the reference sees them.
+can be had for nothing, a caller may ask for lost exercises that come *before* it in the lesson only.
+
+The reference runs in the grader's own process on what a student's code chose, so what goes in is bounded, and so are
+the memory that it may take (`within_memory`), the number of asks, and what is kept of them for gradients.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import resource
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from autograder.inside import wire
+from autograder.inside.confine import Limits
 
-MAX_NUMBERS = 1 << 16  # in one argument of an ask: an attention of it against itself stays small
-MAX_ASKS = 10_000
+MAX_NUMBERS = 1 << 16  # in one tensor of an ask
+MAX_INTEGER = 1 << 12  # such as a length or a number of heads
+MAX_ASKS = 10_000  # of one child
+MEMORY_BYTES = 256 << 20  # that one ask may add to the grader
+KEPT_BYTES = 64 << 20  # results and arguments of asks, kept for their gradients; the oldest are forgotten first
+_REFUSED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+Kept = tuple[list[torch.Tensor], list[torch.Tensor]]  # arguments, results
 
 
 class Oracle:
     """Answers a child's asks with the reference functions `given`."""
 
-    def __init__(self, given: dict[str, Callable[..., Any]], limit_bytes: int) -> None:
+    def __init__(self, given: Mapping[str, Callable[..., Any]], limits: Limits) -> None:
         self._given = given
-        self._limit_bytes = limit_bytes
+        self._limit_bytes = limits.reply_bytes
         self.asked: set[str] = set()
-        self._asks: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+        self._count = 0
+        self._asks: OrderedDict[int, Kept] = OrderedDict()
 
     def answer(self, ask: wire.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
         """The frame to send back; raises wire.ProtocolError for an ask that no honest child sends.
 
         `allowed` are the exercises that the caller may ask for, None for all that are lost.
         """
-        if ask.name not in self._given or len(self._asks) >= MAX_ASKS:
-            raise wire.ProtocolError("an ask for something that is not lost")
+        self._count += 1
+        if ask.name not in self._given or self._count > MAX_ASKS:
+            raise wire.ProtocolError("an ask for something that is not lost, or too many asks")
         if allowed is not None and ask.name not in allowed:
-            return wire.frame(wire.Refused("NotImplementedError", f"{ask.name} is not in the notebook"), [])
+            return _refused("NotImplementedError", f"{ask.name} is not in the notebook")
         self.asked.add(ask.name)
         tensors = wire.build(ask.views, storages, self._limit_bytes)
         if any(math.prod(tensor.shape) > MAX_NUMBERS for tensor in tensors):
-            return wire.frame(wire.Refused("MemoryError", f"{ask.name} was lost, and is not computed at this size"), [])
+            return _refused("MemoryError", f"{ask.name} was lost, and is not computed at this size")
         try:
-            return self._gradients(ask, tensors) if ask.vjp >= 0 else self._value(ask, tensors)
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+            with within_memory(MEMORY_BYTES):
+                return self._gradients(ask, tensors) if ask.vjp >= 0 else self._value(ask, tensors)
+        except _REFUSED as error:
             kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
-            return wire.frame(wire.Refused(kind, str(error)[: wire.MAX_TEXT]), [])
+            return _refused(kind, str(error)[: wire.MAX_TEXT])
 
     def _value(self, ask: wire.Ask, tensors: list[torch.Tensor]) -> bytes:
         for tensor, view in zip(tensors, ask.views, strict=True):
             tensor.requires_grad_(view.requires_grad)
         args, kwargs = (wire.unpack(tree, tensors, _no_module, _no_module) for tree in (ask.args, ask.kwargs))
+        if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or _has_large((args, kwargs)):
+            raise MemoryError(f"{ask.name} was lost, and is not computed at this size")
         with torch.enable_grad():
             result = self._given[ask.name](*args, **kwargs)
         packer = wire.Packer()
         value = packer.value(result)
-        self._asks.append((tensors, list(packer.tensors)))
+        self._keep(tensors, list(packer.tensors))
         same = [-1] * len(packer.tensors)
-        return packer.frame(wire.Returned(len(self._asks) - 1, value, packer.views, same, wire.State()))
+        return packer.frame(wire.Returned(self._count, value, packer.views, same, wire.State()))
+
+    def _keep(self, tensors: list[torch.Tensor], results: list[torch.Tensor]) -> None:
+        self._asks[self._count] = (tensors, results)
+        sizes = [sum(tensor.nbytes for kept in each for tensor in kept) for each in self._asks.values()]
+        while sum(sizes) > KEPT_BYTES:
+            self._asks.popitem(last=False)
+            del sizes[0]
 
     def _gradients(self, ask: wire.Ask, arriving: list[torch.Tensor]) -> bytes:
-        if not ask.vjp < len(self._asks):
-            raise wire.ProtocolError("gradients of an ask that was not made")
+        if ask.vjp not in self._asks:
+            raise RuntimeError("gradients of a call that was not made, or too long ago")
         tensors, results = self._asks[ask.vjp]
         found = torch.autograd.grad(
             [results[number] for number in ask.results],
@@ -83,5 +109,32 @@ class Oracle:
         return packer.frame(wire.Gradients(numbers, packer.views))
 
 
+@contextmanager
+def within_memory(more_bytes: int) -> Iterator[None]:
+    """Lets this process take so much more memory and no more: beyond that, a MemoryError or torch's RuntimeError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack, which RLIMIT_DATA counts
+    wanted = pages * resource.getpagesize() + more_bytes
+    unlimited = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if soft == unlimited else min(soft, wanted), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _has_large(value: Any) -> bool:
+    """Is a number among these so large that what is computed of it could be, too?"""
+    if isinstance(value, list | tuple):
+        return any(map(_has_large, value))
+    if isinstance(value, dict):
+        return any(map(_has_large, value.values()))
+    return isinstance(value, int) and abs(value) > MAX_INTEGER
+
+
+def _refused(kind: str, text: str) -> bytes:
+    return wire.frame(wire.Refused(kind, text), [])
+
+
 def _no_module(what: object) -> object:
-    raise TypeError(f"{what!r} cannot be given to a lost exercise")
+    raise RuntimeError(f"{what!r} cannot be given to a lost exercise")

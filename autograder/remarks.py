@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from autograder.answers import Choice
 from autograder.needs import Namespace, Needs
 from autograder.notebook import Notebook
+from autograder.plainer import compiled_by
 from autograder.statements import Piece, Pieces
 
 MAX_PLACES = 5  # named in one sentence
@@ -38,7 +39,7 @@ def _moved(choice: Choice, claimed: Mapping[str, list[int]], from_text: frozense
         return
     name, number = choice.exercise, choice.graded[-1].cell.number
     if number in from_text:
-        yield f"{name} was taken from cell {number}, which is not a code cell."
+        yield f"{name} was taken from cell {number}, which is not a code cell that runs."
     elif name in claimed and number not in claimed[name]:
         yield f"{name} was taken from cell {number}, not from its own cell {claimed[name][-1]}."
     elif claimed and name not in claimed:
@@ -55,6 +56,8 @@ def _chosen(choice: Choice) -> Iterator[str]:
         yield f"{name} is there more than once, alike: {_places(choice.alike)} and {taken}; the last was graded."
     if choice.stubs:
         yield f"{name}: the answer of {taken} was graded, the open stub of {_places(choice.stubs)} was not."
+    if any(compiled_by(piece) for piece in choice.graded):
+        yield f"{name}: `@torch.compile` was left out; it changes no result."
     for piece, what in choice.passed_over:
         yield f"{name}: {piece.place} binds the name to {what}; {taken} was graded."
 
@@ -70,17 +73,24 @@ def _left_out(choices: Mapping[str, Choice], pieces: Pieces, run: set[int], from
             owners.setdefault(number, []).append(name)
         told |= {piece.index for piece in (*choice.different, *choice.alike, *choice.stubs)}
         told |= {piece.index for piece, _ in choice.passed_over}
-    lines: dict[int, set[int]] = {number: set(pieces.left_out.get(number, ())) for number in owners}
-    for piece in pieces.code:
-        if piece.cell.number in lines and piece.index not in run | told and not _is_text(piece):
-            lines[piece.cell.number] |= set(range(piece.line, piece.end_line + 1))
-    for number in sorted(lines):
-        if lines[number]:
-            names = ", ".join(owners[number])
-            yield f"Cell {number} ({names}): {_ranges(lines[number])} left out; no exercise needs what stands there."
+    for number, lines in sorted(_lines_left_out(owners, pieces, run | told).items()):
+        names = ", ".join(owners[number])
+        yield f"Cell {number} ({names}): {_ranges(lines)} left out; no exercise needs what stands there."
+    for number in sorted(owners.keys() & pieces.mended.keys()):
+        for how in pieces.mended[number]:
+            yield f"Cell {number} ({', '.join(owners[number])}): {how}."
     for chunk in pieces.broken:
         if chunk.cell.number in owners or chunk.cell.grade_id in choices:
             yield f"Lines that are not Python were left out: {chunk.message.partition(chr(10))[0]}."
+
+
+def _lines_left_out(owners: Iterable[int], pieces: Pieces, known: set[int]) -> dict[int, set[int]]:
+    """Lines of the exercises' cells that are not run, by cell; `known` are statements that are, or were told of."""
+    lines: dict[int, set[int]] = {number: set(pieces.left_out.get(number, ())) for number in owners}
+    for piece in pieces.code:
+        if piece.cell.number in lines and piece.index not in known and not _is_text(piece):
+            lines[piece.cell.number] |= set(range(piece.line, piece.end_line + 1))
+    return {number: left for number, left in lines.items() if left}
 
 
 def reviews(
@@ -98,7 +108,8 @@ def reviews(
             places = f"{_places(choice.different)} and {choice.graded[-1].place}"
             yield f"{name} has different answers, in {places}; the last was graded: ask the student which one is meant."
         if choice.graded and choice.graded[-1].cell.number in from_text:
-            yield f"{name} was found in cell {choice.graded[-1].cell.number}, no code cell: ask whether it is meant."
+            number = choice.graded[-1].cell.number
+            yield f"{name} was found in cell {number}, no code cell that runs: ask whether it is meant."
         for index in sorted(needs[name].pieces & hidden.keys()):
             yield f"{name} runs code that is made at run time (exec, eval or the like), {hidden[index].place}: read it."
 

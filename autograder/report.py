@@ -86,14 +86,15 @@ def feedback(result: SubmissionResult) -> str:
 
 
 def exercise_text(exercise: ExerciseResult) -> str:
-    """One exercise's points, then a line a test; what failed says why, indented."""
+    """One exercise's points, the ideas behind what is wrong, then a line a test; what failed says why, indented."""
     head = f"{exercise.name}: {points(exercise.score)} of {points(exercise.max_score)} points"
     if _causes(exercise) == ["missing"] and exercise.score == 0:
         return f"{head}\n  ○ {_message(exercise.tests[0]) or 'not answered'}"
     told: set[str] = set()
-    lines = [head]
+    ideas = _ideas(exercise)
+    lines = [head, *(f"  → {one_line(idea)}" for idea in ideas)]
     for test in exercise.tests:
-        lines += _test_lines(test, told)
+        lines += _test_lines(test, told, "" if len(ideas) == 1 else clean(test.misconception or ""))
     return "\n".join(lines)
 
 
@@ -111,23 +112,29 @@ def _causes(exercise: ExerciseResult) -> list[str]:
     return list(dict.fromkeys(test.cause for test in exercise.tests if test.outcome == "failed" and test.cause))
 
 
+def _ideas(exercise: ExerciseResult) -> list[str]:
+    """What explains the failed tests of an exercise, the idea that explains most of them first."""
+    named = [test.misconception for test in exercise.tests if test.misconception]
+    return sorted(dict.fromkeys(named), key=named.count, reverse=True)
+
+
 def _loss(exercise: ExerciseResult) -> str:
-    ideas = dict.fromkeys(test.misconception for test in exercise.tests if test.misconception)
+    ideas = _ideas(exercise)
     unjudged = any(test.outcome == "not_judged" for test in exercise.tests)
-    reasons = [*ideas] or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
+    reasons = ideas or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
     score = f"{exercise.name} {points(exercise.score)}/{points(exercise.max_score)}"
     return f"{score} ({one_line(', '.join(reasons))})" if reasons else score
 
 
-def _test_lines(test: TestResult, told: set[str]) -> list[str]:
-    """A test's line and, unless it passed, why; a reason that was `told` before is not told again."""
+def _test_lines(test: TestResult, told: set[str], idea: str) -> list[str]:
+    """A test's line and, unless it passed, why, the idea first; a reason that was `told` before is not told again."""
     device = "" if test.device == "cpu" else f" [{test.device}]"
     line = f"  {MARKS[test.outcome]} {one_line(test.name)}{device}"
     if test.outcome == "passed":
         return [line]
     if test.outcome == "failed" and test.cause not in (None, "wrong"):
         line += f": {CAUSES[test.cause]}"
-    reason = "\n".join(text for text in (_message(test), clean(test.misconception or "")) if text)
+    reason = "\n".join(text for text in (idea, _message(test)) if text)
     if reason in told:
         return [f"{line} (as above)"]
     told |= {reason} - {""}

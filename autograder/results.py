@@ -13,6 +13,7 @@ import msgspec
 Outcome = Literal["passed", "failed", "not_judged"]
 Cause = Literal["wrong", "error", "missing", "timeout", "memory", "crash", "forbidden", "output"]
 Status = Literal["graded", "unreadable", "needs_review"]
+DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "both": ("cpu", "cuda")}  # --device -> where each test is run
 
 
 class TestResult(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """Random inputs without mercy, to see whether two answers differ anywhere: for `prove`, not for grading.
 
-`tests/<lesson>/samples.py` holds a function for each exercise, (draw, student, reference) -> None: it draws one input and
-compares both answers on it with the suites' own checks, so "no difference" means none that a suite could fairly ask for.
-Any size, shape, stride, type and extreme that the lesson promises may be drawn.
+`tests/<lesson>/samples.py` holds a function for each exercise, (draw, student, reference) -> None: it draws one input
+and compares both answers on it with the suites' own checks, so "no difference" means none that a suite could fairly ask
+for. Any size, shape, stride, type and extreme that the lesson promises may be drawn.
 """
 
 from __future__ import annotations
@@ -87,13 +87,19 @@ class Draw:
 
 
 def compare(
-    draw: Draw, student: Callable[..., Any], reference: Callable[..., Any], *args: Any,
-    gradients: bool = True, state: bool = True, **kwargs: Any
+    draw: Draw,
+    student: Callable[..., Any],
+    reference: Callable[..., Any],
+    *args: Any,
+    gradients: bool = True,
+    state: bool = True,
+    **kwargs: Any,
 ) -> None:
-    """Mismatch where both answers differ in what a suite asks for: errors, structure, types, values, traces; gradients in float32, float64.
+    """Mismatch where both answers differ in what a suite asks for.
 
-    `what`, `truth` and `accuracy` go to `agree`, everything else to the answers; `state` is False where an answer may
-    draw random numbers, as the weights of a new module.
+    That is errors, types, values, traces, and gradients in float32 and float64. `what`, `truth` and `accuracy` go to
+    `agree`, everything else to the answers; `state` is False where an answer may draw random numbers, as the weights
+    of a new module.
     """
     options = {key: kwargs.pop(key) for key in ("what", "truth", "accuracy") if key in kwargs}
     if _both_raise(student, reference, args, kwargs):
@@ -105,7 +111,11 @@ def compare(
     if draw.chance(0.3):
         for tensor in floating((args, kwargs)):
             tensor.requires_grad_(draw.chance(0.5))
-        with unmodified(args, kwargs), leaves_no_state() if state else nullcontext(), torch.no_grad() if draw.chance(0.3) else nullcontext():
+        with (
+            unmodified(args, kwargs),
+            leaves_no_state() if state else nullcontext(),
+            torch.no_grad() if draw.chance(0.3) else nullcontext(),
+        ):
             student(*args, **kwargs)
     if gradients and floating((args, kwargs)) and draw.dtype not in (torch.float16, torch.bfloat16):
         agree_gradients(student, reference, *args, **names, **kwargs)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autograder.outcome import Outcome
 from autograder.results import ExerciseResult, TestResult
-from autograder.suite import Outcome
 
 VALUES_SHARE = 0.6
 

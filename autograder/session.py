@@ -7,6 +7,8 @@ hangs or kills the child is left out from then on.
 
 from __future__ import annotations
 
+import builtins
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -37,6 +39,7 @@ class Session:
     reference: Mapping[str, Callable[..., Any]]
     cells: Mapping[int, str]  # number of a cell -> its text, to show lines of
     generation: int = 0
+    patience_s: float = math.inf  # for one answer, besides the limits
     replaced: frozenset[str] = frozenset()  # answers that the reference stands in for, besides those that are lost
     printed: list[str] = field(default_factory=list)
     problems: dict[int, StudentError] = field(default_factory=dict)  # statement -> what it ended with
@@ -45,13 +48,21 @@ class Session:
     _found: frozenset[str] = frozenset()
     _dropped: list[int] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
-    _oracle: Oracle = field(default_factory=lambda: Oracle({}, 0))
+    _oracle: Oracle = field(default_factory=lambda: Oracle({}, Limits()))
     _at: int = -1  # statement that runs now
 
     @property
     def limits(self) -> Limits:
         """The limits of the sandbox."""
         return self.sandbox.limits
+
+    def beside(self, patience_s: float) -> Session:
+        """Another conversation about the same submission, with children of its own, and this one's clock."""
+        given = (self.sandbox, self.program, self.exercises, self.reference, self.cells)
+        problems = dict(self.problems)
+        return Session(
+            *given, patience_s=patience_s, replaced=self.replaced, problems=problems, _started=self._started
+        )
 
     # --- life of a child
 
@@ -89,6 +100,7 @@ class Session:
         answers = self.program.answers.items()
         lost = tuple(name for name, answer in answers if answer.state != "answered" or name in self.replaced)
         while True:
+            self._check_time()
             try:
                 found = self._start(lost)
             except StudentError as error:
@@ -98,16 +110,15 @@ class Session:
             if set(missing) <= set(lost):
                 self._found = found
                 return
-            lost = tuple({*missing, *lost})  # an answer that could not be defined: its callers get the reference, as for a stub
+            lost = tuple({*missing, *lost})  # an answer that could not be defined is lost to its callers, like a stub
             self.renew()
 
     def _start(self, lost: tuple[str, ...]) -> frozenset[str]:
         """A fresh child with the statements run in it; the exercises that it knows."""
-        self._check_time()
         self._channel = self.sandbox.child()
         self.generation += 1
         self._dropped.clear()
-        self._oracle = Oracle({name: self.reference[name] for name in lost}, self.limits.reply_bytes)
+        self._oracle = Oracle({name: self.reference[name] for name in lost}, self.limits)
         return self._run_statements(self._channel, lost)
 
     def _blame(self, error: StudentError) -> None:
@@ -177,7 +188,8 @@ class Session:
 
     def _deadline(self) -> float:
         """The moment (time.monotonic) until which the next answer must be there."""
-        return min(time.monotonic() + self.limits.call_s, self._started + self.limits.submission_s)
+        patience_s = min(self.limits.call_s, self.patience_s)
+        return min(time.monotonic() + patience_s, self._started + self.limits.submission_s)
 
     def _check_time(self) -> None:
         """Raises StudentTimeout when the submission has used all its time."""
@@ -210,4 +222,7 @@ class Session:
 
 
 def _problem(reply: wire.Ran, cell: int) -> StudentError:
-    return StudentError(reply.kind, f"{reply.text} (cell {cell})")
+    """The exception of a statement; `kind` is text from inside, and a student reads it."""
+    kind = getattr(builtins, reply.kind, None)
+    is_one = isinstance(kind, type) and issubclass(kind, BaseException)
+    return StudentError(reply.kind if is_one else "Exception", f"{reply.text} (cell {cell})")

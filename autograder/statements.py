@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from autograder.magics import FOREIGN, without_magics
+from autograder.mending import mended
 from autograder.names import Change, effects, is_deep
 from autograder.notebook import Cell
 
@@ -23,6 +24,7 @@ MAX_TRIES_IN_ALL = 1_000  # of a cell, after which each chunk is tried alone
 MAX_TRIES = 12  # how many chunks are tried together when one does not parse alone: strings and brackets at the margin
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 CONTINUES = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|\s|$")
+DEFINES = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.M)
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[^\n]*$")
 
 
@@ -78,6 +80,7 @@ class Pieces:
     code: tuple[Piece, ...]
     broken: tuple[Broken, ...]
     left_out: dict[int, frozenset[int]]  # cell number -> lines of magics
+    mended: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cell number -> how its text was read
 
 
 def parse(source: str) -> ast.Module:
@@ -92,15 +95,15 @@ def read_pieces(cells: list[Cell]) -> Pieces:
     code: list[Piece] = []
     broken: list[Broken] = []
     left_out: dict[int, frozenset[int]] = {}
+    how: dict[int, tuple[str, ...]] = {}
     read = 0
     for cell in cells:
         read += len(cell.source) if len(cell.source) <= MAX_CHARACTERS else 0
-        chunks, lost, lines = (
-            _read_cell(cell) if read <= MAX_CHARACTERS_IN_ALL else ([], [_too_long(cell)], frozenset())
-        )
-        broken += lost
-        left_out[cell.number] = lines
-        for offset, parts in chunks:
+        each = _read_cell(cell) if read <= MAX_CHARACTERS_IN_ALL else _Read(broken=[_too_long(cell)])
+        broken += each.broken
+        left_out[cell.number] = each.left_out
+        how[cell.number] = each.how
+        for offset, parts in each.chunks:
             code += [
                 Piece(
                     index,
@@ -114,7 +117,7 @@ def read_pieces(cells: list[Cell]) -> Pieces:
                 )
                 for index, part in enumerate(parts, start=len(code))
             ]
-    return Pieces(tuple(code), tuple(broken), left_out)
+    return Pieces(tuple(code), tuple(broken), left_out, {number: said for number, said in how.items() if said})
 
 
 def split(source: str) -> tuple[Part, ...]:
@@ -138,36 +141,36 @@ def compile_complaint(piece: Piece) -> str:
     return ""
 
 
-def code_in_text(cell: Cell) -> Cell:
-    """A Markdown or raw cell with all but its code blanked: fenced blocks, or all of it where there is no fence."""
-    lines, kept, fence = cell.source.split("\n"), list[str](), ""
-    for line in lines:
-        match = FENCE.match(line)
-        if match and not fence:
-            fence = match[1]
-        elif match and match[1].startswith(fence) and not match[2]:
-            fence = ""
-        elif fence:
-            kept.append(line)
-            continue
-        kept.append("")
-    has_fence = any(FENCE.match(line) for line in lines)
-    return Cell(cell.number, "code", "\n".join(kept) if has_fence else cell.source, None)
+def defined_names(text: str) -> set[str]:
+    """Names that a text would define at its margin, whether or not it parses."""
+    return {name for match in DEFINES.finditer(text) for name in match.groups() if name}
 
 
-def _read_cell(cell: Cell) -> tuple[list[Chunk], list[Broken], frozenset[int]]:
-    source = cell.source
-    if len(source) > MAX_CHARACTERS:
-        return [], [_too_long(cell)], frozenset()
+@dataclass(frozen=True)
+class _Read:
+    """What one cell holds."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    left_out: frozenset[int] = frozenset()
+    how: tuple[str, ...] = ()
+
+
+def _read_cell(cell: Cell) -> _Read:
+    if len(cell.source) > MAX_CHARACTERS:
+        return _Read(broken=[_too_long(cell)])
     try:
-        return [(0, split(source))], [], frozenset()
+        return _Read([(0, split(cell.source))])
     except UNPARSABLE:
-        plain = without_magics(source)
+        plain = without_magics(cell.source)
     try:
-        return [(0, split(plain.source))], [], plain.left_out
+        return _Read([(0, split(plain.source))], [], plain.left_out)
     except UNPARSABLE:
-        chunks, broken = _salvage(plain.source, cell)
-        return chunks, broken, plain.left_out
+        text = mended(plain.source)
+    try:
+        return _Read([(0, split(text.source))], [], plain.left_out, text.how)
+    except UNPARSABLE:
+        return _Read(*_salvage(text.source, cell), plain.left_out, text.how)
 
 
 def _too_long(cell: Cell) -> Broken:

@@ -58,6 +58,24 @@ def is_value(node: ast.stmt, name: str, exercises: Iterable[str]) -> bool:
     }
 
 
+def is_compiled(node: ast.stmt, name: str) -> bool:
+    """Whether a statement binds a name to what `torch.compile` makes of it, which computes the same."""
+    match node:
+        case ast.Assign([ast.Name(bound)], ast.Call(function, [ast.Name(argument), *_])):
+            return bound == argument == name and is_torch_compile(function)
+    return False
+
+
+def is_torch_compile(node: ast.expr) -> bool:
+    """Whether an expression is `torch.compile`, or that with options."""
+    match node:
+        case ast.Attribute(ast.Name("torch"), "compile"):
+            return True
+        case ast.Call(function, []):
+            return is_torch_compile(function)
+    return False
+
+
 def _called(node: ast.expr) -> str:
     """Name of the function at the bottom of `f(x).sum()[0]`; empty where nothing named is called."""
     name = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,20 @@ from autograder.session import Session
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 
 
-_SPEAKABLE = frozenset(
-    {*dir(builtins), "generator", "function", "ndarray", "method", "module", "Size", "dtype", "device"}
-)
+_SPEAKABLE = frozenset(("generator", "function", "ndarray", "method", "module", "map", "zip", "range", "set", "type"))
 _SPEAKABLE |= {f"{layout} tensor" for layout in ("meta", "quantized", "sparse_coo", "sparse_csr", "jagged", "strided")}
+_MALFORMED = (wire.ProtocolError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+MOST_NOTED = 200  # calls of one test
+
+
+@dataclass
+class Noted:
+    """One call that a test made, and what could be seen of it without any value."""
+
+    callee: str | Handle
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,17 @@ class Foreign:
 class Student:
     """The exercises of one submission as attributes; classes among them make handles of modules."""
 
-    def __init__(self, session: Session, exercises: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        exercises: tuple[str, ...],
+        sent: Callable[[list[wire.View], list[torch.UntypedStorage]], list[torch.UntypedStorage]] | None = None,
+    ) -> None:
         self._session = session
         self._exercises = exercises
-        self._handles = Handles(lambda handle, args, kwargs: self._call(f"#{handle.number()}", args, kwargs))
+        self._sent = sent  # rehearsals: what is sent in place of a call's storages; then nothing outside is changed
+        self._handles = Handles(self._call, lambda: session.generation, lambda made: self._perform(*made))
+        self._noted: list[Noted] | None = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_") or name not in self._exercises:
@@ -67,39 +84,89 @@ class Student:
         """A built-in module made inside, of the kinds in `inside.modules.BUILTIN`, for exercises that take one."""
         return self._call(f"torch.nn.{kind}", args, kwargs)
 
-    def _call(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session = self._session
-        session.prepare(target)
-        self._handles.revive(session.generation, lambda made: self._make(*made))
-        packer = wire.Packer(self._handles.number_of)
-        trees = packer.value(args), packer.value(kwargs)
-        numbers = {*packer.modules, *([int(target[1:])] if target.startswith("#") else [])}
-        modules = [self._handles.packed(number, packer) for number in sorted(numbers)]
-        tensors = packer.tensors
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        message = wire.Call(target, *trees, packer.views, _state(), modules, session.take_dropped(), keep)
-        one = _OneCall(session, message, packer, tensors)
-        results = _Remote.apply(one, *tensors) if keep else one.forward()  # type: ignore[no-untyped-call]
-        _leave(message.state, one.answer.state)
-        value = wire.unpack(one.answer.value, list(results), self._handle(target, args, kwargs, one), Foreign.of)
-        self._handles.receive(one.answer, one.after)
+    # --- what a test does, for telling.py
+
+    def note(self) -> None:
+        """Forgets the calls noted, and notes those to come."""
+        self._noted = []
+
+    def noted(self) -> list[Noted]:
+        """The calls made since `note`, in order."""
+        return self._noted or []
+
+    def outline(self, noted: Noted) -> str:
+        """Makes a noted call again: what can be seen of it without any value."""
+        again = Noted(noted.callee, noted.args, noted.kwargs)
+        try:
+            self._perform(again.callee, again.args, again.kwargs, again)
+        except Exception as error:
+            return again.seen or _outline_of_error(error)
+        return again.seen
+
+    # --- a call
+
+    def _call(self, callee: str | Handle, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        noted = Noted(callee, args, kwargs)
+        if self._noted is not None and len(self._noted) <= MOST_NOTED:
+            self._noted.append(noted)
+        try:
+            return self._perform(callee, args, kwargs, noted)
+        except Exception as error:
+            noted.seen = noted.seen or _outline_of_error(error)
+            raise
+
+    def _perform(
+        self, callee: str | Handle, args: tuple[Any, ...], kwargs: dict[str, Any], noted: Noted | None = None
+    ) -> Any:
+        one = self._prepared(callee, args, kwargs)
+        one.noted = noted
+        results = _Remote.apply(one, *one.tensors) if one.message.keep else one.forward()  # type: ignore[no-untyped-call]
+        made = (callee if isinstance(callee, str) else "", args, kwargs)
+        try:
+            value = wire.unpack(
+                one.answer.value,
+                list(results),
+                lambda number: self._handles.get(number, made, one.answer, one.after),
+                Foreign.of,
+            )
+            if self._sent is None:
+                self._handles.receive(one.answer, one.after)
+        except _MALFORMED as error:
+            raise self._session.malformed(error) from error
+        if self._sent is None:
+            _leave(one.message.state, one.answer.state)
+        if noted is not None:
+            noted.seen = _outline_of(one.answer)
         return value
 
-    def _handle(self, target: str, args: Any, kwargs: Any, one: _OneCall) -> Callable[[int], Handle]:
-        made = (target, args, kwargs)
-        return lambda number: self._handles.get(number, made, one.answer, one.after)
-
-    def _make(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        handle = self._call(target, args, kwargs)
-        return int(handle.number())
+    def _prepared(self, callee: str | Handle, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _OneCall:
+        session, name = self._session, callee if isinstance(callee, str) else callee.made_by
+        session.prepare(name)
+        packer = wire.Packer(self._handles.number_of)
+        target = callee if isinstance(callee, str) else f"#{self._handles.number_of(callee)}"
+        trees = packer.value(args), packer.value(kwargs)
+        numbers = {*packer.modules, *([] if callee is target else [int(target[1:])])}
+        modules = [self._handles.packed(number, packer) for number in sorted(numbers)]
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in packer.tensors)
+        message = wire.Call(target, *trees, packer.views, _state(), modules, session.take_dropped(), keep)
+        return _OneCall(session, name, message, packer, self._sent)
 
 
 class _OneCall:
     """One call of an exercise: forward, then as many backwards as the test asks for."""
 
-    def __init__(self, session: Session, message: wire.Call, packer: wire.Packer, tensors: list[torch.Tensor]) -> None:
-        self.session, self.message, self.packer, self.tensors = session, message, packer, tensors
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        message: wire.Call,
+        packer: wire.Packer,
+        sent: Callable[[list[wire.View], list[torch.UntypedStorage]], list[torch.UntypedStorage]] | None,
+    ) -> None:
+        self.session, self.name, self.message, self.packer, self.sent = session, name, message, packer, sent
+        self.tensors = packer.tensors
         self.generation = session.generation
+        self.noted: Noted | None = None
         self.answer: wire.Returned
         self.after: list[torch.Tensor] = []  # all tensors of the answer
 
@@ -109,15 +176,19 @@ class _OneCall:
 
     def forward(self) -> tuple[torch.Tensor, ...]:
         """The tensors of the result; raises what the student's code raised."""
-        frame = self.packer.frame(self.message)
-        answer, storages = _checked(self.session.exchange(self.message.target, frame), self.session)
-        if not isinstance(answer, wire.Returned):
-            raise self.session.malformed(TypeError("a call is answered by Returned"))
+        storages = self.packer.storages if self.sent is None else self.sent(self.packer.views, self.packer.storages)
+        reply = self.session.exchange(self.name, wire.frame(self.message, storages))
+        answer, storages = _checked(reply, self.session)
+        if not (isinstance(answer, wire.Returned) and wire.is_state(answer.state)):
+            raise self.session.malformed(TypeError("a call is answered by Returned, with a state that torch can have"))
         try:
             self.after = wire.build(answer.views, storages, self.session.limits.reply_bytes)
+            if not all(-1 <= same < len(self.tensors) for same in answer.same):
+                raise wire.ProtocolError("a result that is an argument which was not given")
             results = [self.tensors[same] if same >= 0 else self.after[i] for i, same in enumerate(answer.same)]
-            self._settle(answer, storages)
-        except (wire.ProtocolError, IndexError, RuntimeError, OverflowError, KeyError) as error:
+            if self.sent is None:
+                self._settle(answer, storages)
+        except _MALFORMED as error:
             raise self.session.malformed(error) from error
         self.answer = answer
         return tuple(results)
@@ -151,14 +222,19 @@ class _OneCall:
         message = wire.Vjp(self.answer.call, results, sent, wanted, packer.views)
         if self.generation != self.session.generation:
             raise RuntimeError("the process that held this call's graph is gone")
-        answer, storages = _checked(self.session.exchange(self.message.target, packer.frame(message)), self.session)
+        try:
+            answer, storages = _checked(self.session.exchange(self.name, packer.frame(message)), self.session)
+        except Exception as error:
+            if self.noted is not None:
+                self.noted.seen += f", then {_outline_of_error(error)}"
+            raise
         try:
             if not isinstance(answer, wire.Gradients):
                 raise TypeError("gradients are asked for")
             built = wire.build(answer.views, storages, self.session.limits.reply_bytes)
-            for number, tensor in zip(wanted, answer.tensors, strict=True):
-                found[number] = None if tensor < 0 else built[tensor]
-        except (wire.ProtocolError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            for number, place in zip(wanted, answer.tensors, strict=True):
+                found[number] = None if place < 0 else built[place]
+        except _MALFORMED as error:
             raise self.session.malformed(error) from error
         return found
 
@@ -223,7 +299,9 @@ def _leave(before: wire.State, after: wire.State) -> None:
 
 
 def _overwrite(mine: torch.UntypedStorage, now: torch.UntypedStorage) -> None:
-    if mine.nbytes() != now.nbytes():
+    if now.nbytes() < mine.nbytes():
+        raise wire.ProtocolError("a storage that is smaller than the tensors that look at it")
+    if now.nbytes() > mine.nbytes():
         mine.resize_(now.nbytes())
     mine.copy_(now)
 
@@ -235,3 +313,34 @@ def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:
         tensor.grad = gradient
     elif not torch.equal(tensor.grad, gradient):
         tensor.grad.copy_(gradient)
+
+
+def _outline_of(answer: wire.Returned) -> str:
+    """What a test can see of an answer, and may repeat to the student: structure, and the state of modules."""
+    states = [
+        sorted((name, answer.views[number].shape) for name, number in zip(state.names, state.tensors, strict=True))
+        for state in answer.modules
+    ]
+    return f"{_outline(answer.value, answer.views)} {states}"
+
+
+def _outline(node: Any, views: list[wire.View]) -> str:
+    """The structure of a result: containers, types, shapes; no value, and no name that a student chose."""
+    if isinstance(node, list):
+        return f"[{', '.join(_outline(part, views) for part in node)}]"
+    if not isinstance(node, Mapping):
+        return type(node).__name__
+    ((kind, content),) = node.items()
+    if kind == "t":
+        return f"{views[content].dtype}{views[content].shape}"
+    if kind in ("u", "d"):
+        return f"{kind}{_outline(content, views)}"
+    return f"{kind} {Foreign.of(content).kind}" if kind == "x" else str(kind)
+
+
+def _outline_of_error(error: BaseException) -> str:
+    """Type and place of what was raised."""
+    cause = error if isinstance(error, StudentError) else error.__cause__
+    if isinstance(cause, StudentError):
+        return f"{cause.cause} {cause.kind} {cause.lines[-1:]}"
+    return type(error).__name__

@@ -1,11 +1,11 @@
 """Hidden suites: imported and collected by pytest once, run again for each submission.
 
-Enters: a case (a student, the reference, the seed of each test). Leaves: one Outcome for each test. pytest's own hooks are
-kept (fixtures, marks, parameters, assertion rewriting), its plugins that a suite does without are not.
+Enters: a case (a student, the reference, the seed of each test). Leaves: one Outcome for each test. pytest's own hooks
+are kept (fixtures, marks, parameters, assertion rewriting), its plugins that a suite does without are not.
 
-A test that fails is run once more with the reference in place of the student: if it fails then too, the suite is broken,
-and the test is `not_judged`. What student code says in an exception stays in `details`, for the instructor; `message` holds
-what the suite itself says and the place in the student's code.
+A test that fails is run once more with the reference in place of the student: if it fails then too, the suite is
+broken, and the test is `not_judged`. What student code says in an exception stays in `details`, for the instructor;
+`message` holds what the suite itself says, and of the student's side what the case says may be told (telling.py).
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from _pytest.runner import runtestprotocol
 
 from autograder.comparing import Mismatch
 from autograder.course import Lesson
+from autograder.direct import call, plan
 from autograder.errors import GraderError, StudentError, StudentMemory
 from autograder.inputs import Inputs
+from autograder.outcome import Outcome as Outcome
 from autograder.results import Cause
 from autograder.results import Outcome as Verdict
 
+GIVEN = frozenset({"student", "reference", "inputs"})
 VALUES = frozenset({1, 2, 3, 4})  # numbers of LESSONS.md's points that ask for values
 _UNUSED = [
     "capture",
@@ -64,21 +67,7 @@ class Case:
     reference: Any
     seed: Callable[[str], bytes]  # test id -> seed of its inputs
     watch: Callable[[str, Any], Any] = lambda test, student: student  # what a test gets for its student
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one test."""
-
-    test: str  # pytest's name of the test, parameters included
-    title: str  # the sentence that it claims
-    values: bool  # does it ask for values (points 1 to 4)?
-    device: str = "cpu"
-    verdict: Verdict = "passed"
-    cause: Cause | None = None
-    message: str = ""  # for the student
-    misconception: str | None = None
-    details: str = ""  # for the instructor
+    may_tell: Callable[[], bool] = lambda: True  # may the student read what became of the test that ran last?
 
 
 class Fixtures:
@@ -125,6 +114,15 @@ class Fixtures:
         self.drawn = draw_inputs(self._case(), request.node, device)
         return self.drawn
 
+    def given(self, item: pytest.Function) -> dict[str, Any]:
+        """The same three for a test that is called without pytest."""
+        case, given = self._case(), dict[str, Any]()
+        if "student" in item.fixturenames:
+            given["student"] = case.watch(item.name, case.student)
+        if "inputs" in item.fixturenames:
+            given["inputs"] = self.drawn = draw_inputs(case, item, str(item.callspec.params["device"]))
+        return {**given, "reference": case.reference}
+
     def _case(self) -> Case:
         if self.case is None:
             raise GraderError("a suite was run for nobody")
@@ -168,6 +166,8 @@ class Suite:
             exercise = item.path.stem.removeprefix("test_")
             if exercise in self._items and isinstance(item, pytest.Function):
                 self._items[exercise].append(item)
+        self._plans = {item.nodeid: plan(item, GIVEN) for items in self._items.values() for item in items}
+        self._blanks = {item.nodeid: _blank(item) for items in self._items.values() for item in items}
 
     def __enter__(self) -> Suite:
         return self
@@ -195,7 +195,7 @@ class Suite:
 
     def outcomes(self, exercise: str, verdict: Verdict, cause: Cause | None, message: str) -> list[Outcome]:
         """The same outcome for each test of an exercise that is not run at all."""
-        blank = [_blank(item) for item in self._items[exercise]] or [Outcome(exercise, "the hidden suite", True)]
+        blank = [self._blanks[item.nodeid] for item in self._items[exercise]] or [Outcome(exercise, "the hidden suite", True)]
         return [replace(each, verdict=verdict, cause=cause, message=message) for each in blank]
 
     def run(self, exercise: str, case: Case) -> list[Outcome]:
@@ -217,21 +217,27 @@ class Suite:
 
     def _run_one(self, item: pytest.Function, following: pytest.Item | None, case: Case) -> BaseException | None:
         self._fixtures.case, self._fixtures.raised = case, None
-        with _global_state_kept():
-            runtestprotocol(item, log=False, nextitem=following)
-        raised, self._fixtures.raised, self._fixtures.case = self._fixtures.raised, None, None
-        item._report_sections.clear()
-        item.user_properties.clear()
-        return raised
+        try:
+            with _global_state_kept():
+                if (planned := self._plans[item.nodeid]) is not None:
+                    return call(item, planned, self._fixtures.given(item))
+                runtestprotocol(item, log=False, nextitem=following)
+            return self._fixtures.raised
+        finally:
+            self._fixtures.raised, self._fixtures.case = None, None
+            item._report_sections.clear()
+            item.user_properties.clear()
 
     def _judged(self, item: pytest.Function, raised: BaseException | None, case: Case) -> Outcome:
-        blank = _blank(item)
+        blank = self._blanks[item.nodeid]
         if raised is None:
             return blank
         student_error = _student_error(raised)
         if student_error is not None and student_error.cause != "error":
             return _failed(blank, student_error.cause, _told(student_error), student_error.text)
         with_reference = self._run_one(item, None, replace(case, student=case.reference))
+        if with_reference is None and (ours := _grader_error(raised)):
+            raise ours  # the box, not the answer
         if with_reference is not None:
             details = f"the reference fails this test: {type(with_reference).__name__}: {with_reference}"
             return replace(
@@ -239,9 +245,10 @@ class Suite:
             )
         details = f"{type(raised).__name__}: {raised}"
         if isinstance(raised, Mismatch):
-            return _failed(blank, "wrong", str(raised), details)
+            return _failed(blank, "wrong", str(raised) if case.may_tell() else raised.wanted_only, details)
         if student_error is not None:
-            return _failed(blank, "error", _told(student_error), f"{student_error.kind}: {student_error.text}")
+            message = _told(student_error) if case.may_tell() else "an error was raised"
+            return _failed(blank, "error", message, f"{student_error}: {student_error.text}")
         if isinstance(raised, AssertionError):
             return _failed(blank, "wrong", "", details)
         return _failed(blank, "wrong", "what was returned could not be used as the exercise asks", details)
@@ -263,12 +270,21 @@ def _told(error: StudentError) -> str:
 
 def _student_error(raised: BaseException) -> StudentError | None:
     """The StudentError that an exception is or comes from."""
+    return next((error for error in _chain(raised) if isinstance(error, StudentError)), None)
+
+
+def _grader_error(raised: BaseException) -> GraderError | None:
+    """The GraderError that an exception is or comes from."""
+    return next((error for error in _chain(raised) if isinstance(error, GraderError)), None)
+
+
+def _chain(raised: BaseException) -> Iterator[BaseException]:
     seen: BaseException | None = raised
     for _ in range(20):
-        if seen is None or isinstance(seen, StudentError):
-            return seen
+        if seen is None:
+            return
+        yield seen
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-    return None
 
 
 def _blank(item: pytest.Function) -> Outcome:

@@ -1,7 +1,7 @@
 """What a hidden test fed to the exercises and what it got, noted while the test runs.
 
-Enters: whoever answers a test (a submission's proxy, the model answers, a known wrong answer). Leaves: for each test and
-each of them, the calls in order. The same test with the same seed feeds the same things to two answers until their
+Enters: whoever answers a test (a submission's proxy, the model answers, a known wrong answer). Leaves: for each test
+and each of them, the calls in order. The same test with the same seed feeds the same things to two answers until their
 results part, so two answers are compared call by call. Watching changes nothing that a test can see.
 """
 
@@ -212,7 +212,9 @@ class _Before:
 def _identical(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    return torch.equal(one, other) or (torch.equal(one.isnan(), other.isnan()) and torch.equal(one.nan_to_num(), other.nan_to_num()))
+    return torch.equal(one, other) or (
+        torch.equal(one.isnan(), other.isnan()) and torch.equal(one.nan_to_num(), other.nan_to_num())
+    )
 
 
 def _watch_gradients(given: dict[str, Tensor], call: Call) -> None:
@@ -229,7 +231,7 @@ def _watch_gradients(given: dict[str, Tensor], call: Call) -> None:
 
     for key, tensor in given.items():
         if tensor.requires_grad:
-            tensor.register_hook(note(key))
+            tensor.register_hook(note(key))  # type: ignore[no-untyped-call]
 
 
 def _watch_module(name: str, module: Any, noted: list[Call]) -> None:
@@ -237,17 +239,19 @@ def _watch_module(name: str, module: Any, noted: list[Call]) -> None:
     if isinstance(module, Handle):
         inner = module._forward
         module._forward = lambda handle, args, kwargs: _noting(
-            f"{name}(...)", lambda *a, **k: inner(handle, a, k), lambda: handle._tensors, noted
+            f"{name}(...)", lambda *a, **k: inner(handle, a, k), lambda: _state(handle), noted
         )(*args, **kwargs)
     else:
         forward = module.forward
-        module.forward = lambda *args, **kwargs: _noting(
-            f"{name}(...)", forward, lambda: _state(module), noted
-        )(*args, **kwargs)
+        module.forward = lambda *args, **kwargs: _noting(f"{name}(...)", forward, lambda: _state(module), noted)(
+            *args, **kwargs
+        )
 
 
 def _state(module: Any) -> dict[str, Tensor]:
-    return module._tensors if isinstance(module, Handle) else module.state_dict(keep_vars=True)
+    """Parameters and buffers by their number: their names may be the student's own."""
+    tensors = module._tensors if isinstance(module, Handle) else module.state_dict(keep_vars=True)
+    return {f"weight {number}": tensor for number, tensor in enumerate(tensors.values())}
 
 
 def _tensors(nest: Any) -> dict[str, Tensor]:

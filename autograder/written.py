@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from autograder.course import Written
 from autograder.notebook import Cell
 
+WORD = re.compile(r"[^\W_]+")
+MARKUP = re.compile(r"</?[A-Za-z][^<>\n]*>|\]\([^()\s]*\)")  # tags, and where links lead
+HEADING = re.compile(r"^#{1,6} (?!(?:BEGIN|END) SOLUTION)", re.M)  # those stand in a model answer
+
 
 @dataclass(frozen=True)
 class WrittenAnswer:
@@ -24,7 +28,7 @@ class WrittenAnswer:
 
 def find_written(cells: Iterable[Cell], wanted: Iterable[Written]) -> list[WrittenAnswer]:
     """The last text that is not the stub, in a cell with the grade id; else what follows the prompt."""
-    cells = list(cells)
+    cells, wanted = list(cells), list(wanted)
     prompts = {_words(each.prompt) for each in wanted}
     return [_find(cells, each, prompts) for each in wanted]
 
@@ -32,7 +36,7 @@ def find_written(cells: Iterable[Cell], wanted: Iterable[Written]) -> list[Writt
 def _find(cells: list[Cell], written: Written, prompts: set[str]) -> WrittenAnswer:
     stub = _words(written.stub)
     own = [cell for cell in cells if cell.grade_id == written.grade_id]
-    texts = [cell for cell in own if _words(cell.source) not in ("", stub)]
+    texts = [cell for cell in own if cell.source.strip() and _words(cell.source) != stub]
     if texts:
         repair = ""
         if len({_words(cell.source) for cell in texts}) > 1:
@@ -51,30 +55,38 @@ def _under_prompt(cells: list[Cell], written: Written, stub: str, prompts: set[s
     """Cell number and text of what stands in the prompt's own cell behind it, or in the next cell of text."""
     prompt = _words(written.prompt)
     for place, cell in enumerate(cells):
-        words = _words(cell.source) if cell.kind != "code" else ""
-        if not prompt or not words.startswith(prompt):
+        rest = _behind(prompt, cell.source) if prompt and cell.kind != "code" else None
+        if rest is None:
             continue
-        rest = words[len(prompt) :].strip()
-        if rest and rest != stub:
-            return cell.number, _original(cell.source, rest)
+        if _words(rest) not in ("", stub):
+            return cell.number, rest
         for after in cells[place + 1 :]:
             text = _words(after.source)
-            if after.kind == "code" or _is_heading(text) or text in prompts:
+            if after.kind == "code" or _is_heading(after.source) or text in prompts:
                 break
-            if text not in ("", stub):
+            if after.source.strip() and text != stub:
                 return after.number, after.source
     return None
 
 
+def _behind(prompt: str, text: str) -> str | None:
+    """What stands behind the prompt up to the next heading; None where the prompt is not in the text."""
+    plain = MARKUP.sub(lambda match: " " * len(match[0]), text)
+    words = list(WORD.finditer(plain))
+    line = f" {' '.join(word[0].lower() for word in words)} "
+    at = line.find(f" {prompt} ")
+    if at < 0:
+        return None
+    last = words[line[:at].count(" ") + prompt.count(" ")]
+    rest = text[last.end() :].lstrip(" .,:;?!)*_`>\"'¶\n")
+    heading = HEADING.search(rest)
+    return (rest[: heading.start()] if heading and heading.start() else rest).strip()
+
+
 def _is_heading(text: str) -> bool:
-    return text.startswith("#") and not text.startswith("### BEGIN SOLUTION")  # which opens a model answer
-
-
-def _original(source: str, rest: str) -> str:
-    """The end of a text whose words are `rest`, with its own line breaks."""
-    words = len(rest.split(" "))
-    return re.split(r"\s+", source.strip(), maxsplit=len(source.split()) - words)[-1]
+    return HEADING.match(text.lstrip()) is not None
 
 
 def _words(text: str) -> str:
-    return " ".join(text.split())
+    """The words of a text without markup, which is the same before and after it was rendered."""
+    return " ".join(word.lower() for word in WORD.findall(MARKUP.sub(" ", text)))

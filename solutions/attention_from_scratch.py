@@ -76,7 +76,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 
-# %% cellView="form" jupyter={"source_hidden": true}
+# %%
 # include: _toolbox.py
 
 # %% [markdown]

@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 torch.set_num_threads(1)  # our tensors are small: more threads would spend their time waiting for each other
 
-# %% cellView="form" jupyter={"source_hidden": true}
+# %%
 # include: _toolbox.py
 
 # %% [markdown]

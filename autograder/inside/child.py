@@ -144,7 +144,7 @@ class Child:
             result = target(*args, **kwargs)
             state = _left(message.state, arrived.random_state)
         finally:
-            _enter(wire.State())
+            _set_modes(wire.State())
         return self.returned(message, result, arrived, state)
 
     def unpack(self, tree: object, tensors: list[torch.Tensor]) -> Any:
@@ -225,12 +225,18 @@ def _has_moved(tensor: torch.Tensor, view: wire.View, storages: list[torch.Untyp
 
 def _enter(state: wire.State) -> torch.Tensor:
     """Makes global state what it is outside; returns the state of torch's generator."""
+    _set_modes(state)
+    torch.default_generator.manual_seed(state.seed)  # torch.manual_seed notes a traceback for each idle accelerator
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(state.seed)
+    random.seed(state.seed)
+    return torch.get_rng_state()
+
+
+def _set_modes(state: wire.State) -> None:
     torch.set_default_dtype(wire.DTYPES[state.dtype])
     torch.set_default_device(None if state.device == "cpu" else state.device)
     torch.set_grad_enabled(state.grad)
-    torch.manual_seed(state.seed)
-    random.seed(state.seed)
-    return torch.get_rng_state()
 
 
 def _left(state: wire.State, random_state: torch.Tensor) -> wire.State:

@@ -22,6 +22,7 @@ import errno
 import os
 import platform
 import resource
+import signal
 import struct
 from dataclasses import dataclass
 
@@ -41,15 +42,22 @@ class Limits:
     open_files: int = 64
 
 
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when the parent ends, however it ends; at once if it has ended already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 # --- rlimits
 
 
 def limit_resources(limits: Limits) -> None:
     """Sets hard limits that the child cannot raise again."""
     cpu_s = int(limits.submission_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))  # SIGXCPU first, which says why; then SIGKILL
     for what, most in (
         (resource.RLIMIT_DATA, limits.memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
@@ -64,7 +72,7 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _FILE_SYSTEM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version -> how many rights it knows
 _NO_TCP = 0b11  # bind, connect
 _SCOPED = 0b11  # abstract sockets, signals
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_NO_NEW_PRIVS, _PR_SET_PDEATHSIG = 38, 1
 _O_PATH = 0o10000000
 
 

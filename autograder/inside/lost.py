@@ -21,7 +21,8 @@ class Lost:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         packer = wire.Packer()
-        ask = wire.Ask(self.__name__, packer.value(args), packer.value(kwargs), packer.views)
+        named = {name: _speakable(value) for name, value in kwargs.items()}
+        ask = wire.Ask(self.__name__, packer.value(tuple(map(_speakable, args))), packer.value(named), packer.views)
         tensors = list(packer.tensors)
         kept: dict[str, Any] = {}
 
@@ -77,3 +78,8 @@ class Lost:
         if kept is not None:
             kept["answer"] = answer
         return answer, wire.build(answer.views, storages, self._child.limits.reply_bytes)  # type: ignore[union-attr]
+
+
+def _speakable(value: Any) -> Any:
+    """A device by its name, which says the same to every function that takes one: a device itself cannot travel."""
+    return str(value) if isinstance(value, torch.device) else value

@@ -2,9 +2,11 @@
 
 Frame
     Two little-endian uint32: length of the header, length of the body; then the header, JSON; then the body,
-    safetensors bytes, empty where no tensor travels. Header plus body are at most `Limits.reply_bytes` (64 MB).
+    safetensors bytes, empty where no tensor travels. Header plus body are at most `Limits.reply_bytes` (64 MB), the
+    header at most MAX_HEADER (JSON takes many times its length once it is read), the body's own header MAX_INDEX.
     A header is one of the messages below, told apart by its field "type"; unknown fields, types or values, a body
-    that is not safetensors, or a tensor that reaches beyond its storage are a ProtocolError, which ends that child.
+    that is not safetensors, a tensor that reaches beyond its storage, tensors that together expand beyond
+    `Limits.reply_bytes`, or a truth value that is neither 0 nor 1 are a ProtocolError, which ends that child.
 
 Order
     Outside speaks first and waits. Load is answered by one Ran for each statement and one Loaded; Call by
@@ -26,7 +28,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -36,7 +38,9 @@ LENGTHS = struct.Struct("<II")
 MAX_DIMENSIONS = 64
 MAX_DEPTH = 32
 MAX_TEXT = 2_000
-MAX_TENSORS = 100_000
+MAX_TENSORS = 10_000
+MAX_HEADER = 4 << 20  # bytes
+MAX_INDEX = 2 << 20  # bytes: names, types and places of the storages in a body
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -44,7 +48,12 @@ DTYPES = {
         torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
     )
 }  # fmt: skip
+_UNUSUAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # floats that JSON lacks
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+# What a message counts by: never more than 64 bits, or it could not be sent back.
+Number = Annotated[int, msgspec.Meta(ge=-1, le=1 << 62)]
 
 
 class ProtocolError(Exception):
@@ -54,14 +63,14 @@ class ProtocolError(Exception):
 class View(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A tensor: which storage it looks at, and how; `grad` is the number of the tensor that is its .grad."""
 
-    storage: int
+    storage: Number
     dtype: str
-    shape: list[int]
-    stride: list[int]
-    offset: int
+    shape: list[Number]
+    stride: list[Number]
+    offset: Number
     device: str = "cpu"
     requires_grad: bool = False
-    grad: int = -1
+    grad: Number = -1
 
 
 class State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -77,7 +86,7 @@ class State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class Load(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """Run these statements (cell, line, source) in order; then `exercises` are the names that will be called."""
 
-    statements: list[tuple[int, int, str]]
+    statements: list[tuple[Number, Number, str]]
     exercises: list[str]
     lost: list[str]  # exercises that Ask supplies
 
@@ -99,9 +108,9 @@ class Loaded(msgspec.Struct, tag=True, forbid_unknown_fields=True):
 class Module(msgspec.Struct, forbid_unknown_fields=True):
     """State of a module inside, sent along with a call and its answer: names and tensors of its state dict."""
 
-    number: int
+    number: Number
     names: list[str]
-    tensors: list[int]
+    tensors: list[Number]
     training: bool = True
     parameters: list[str] = []
 
@@ -115,21 +124,21 @@ class Call(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     views: list[View]
     state: State
     modules: list[Module] = []
-    dropped: list[int] = []  # calls whose gradients nobody can ask for any more
+    dropped: list[Number] = []  # calls whose gradients nobody can ask for any more
     keep: bool = False  # keep the graph: a Vjp may follow
 
 
 class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """What a call returned, and what it did to its arguments."""
 
-    call: int
+    call: Number
     value: Any
     views: list[View]
-    same: list[int]  # for each tensor of the result: the number of the argument that it is, or -1
+    same: list[Number]  # for each tensor of the result: the number of the argument that it is, or -1
     state: State
-    written: list[tuple[int, int]] = []  # storage of the call -> storage of this message with its bytes now
-    moved: list[tuple[int, int]] = []  # argument whose shape, strides or storage changed -> tensor that it is now
-    arguments: list[tuple[bool, int]] = []  # each tensor argument now: requires_grad, tensor that is its .grad or -1
+    written: list[tuple[Number, Number]] = []  # storage of the call -> storage of this message with its bytes now
+    moved: list[tuple[Number, Number]] = []  # argument whose shape, strides or storage changed -> tensor that it is now
+    arguments: list[tuple[bool, Number]] = []  # each tensor argument now: requires_grad, tensor that is its .grad or -1
     modules: list[Module] = []
     forbidden: str = ""  # the operator that the exercise under test used and may not
 
@@ -139,7 +148,7 @@ class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
 
     kind: str
     text: str
-    lines: list[tuple[int, int]]
+    lines: list[tuple[Number, Number]]
     memory: bool = False
     forbidden: str = ""
 
@@ -147,17 +156,17 @@ class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
 class Vjp(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """Vector-Jacobian product of an earlier call: gradients arriving at results -> gradients at arguments."""
 
-    call: int
-    results: list[int]
-    gradients: list[int]
-    wanted: list[int]
+    call: Number
+    results: list[Number]
+    gradients: list[Number]
+    wanted: list[Number]
     views: list[View]
 
 
 class Gradients(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """One tensor number for each wanted argument, -1 where no gradient arrives."""
 
-    tensors: list[int]
+    tensors: list[Number]
     views: list[View]
 
 
@@ -168,10 +177,10 @@ class Ask(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     args: Any
     kwargs: Any
     views: list[View]
-    vjp: int = -1
-    results: list[int] = []
-    gradients: list[int] = []
-    wanted: list[int] = []
+    vjp: Number = -1
+    results: list[Number] = []
+    gradients: list[Number] = []
+    wanted: list[Number] = []
 
 
 class Refused(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -185,7 +194,15 @@ ToInside = Load | Call | Vjp | Returned | Gradients | Refused
 ToOutside = Ran | Loaded | Returned | Raised | Gradients | Ask
 _encode = msgspec.json.Encoder().encode
 read_inside: Callable[[bytes], ToInside] = msgspec.json.Decoder(ToInside).decode
-read_outside: Callable[[bytes], ToOutside] = msgspec.json.Decoder(ToOutside).decode
+_read_outside: Callable[[bytes], ToOutside] = msgspec.json.Decoder(ToOutside).decode
+
+
+def read_outside(header: bytes) -> ToOutside:
+    """The message in a frame from inside; raises ProtocolError where it is none."""
+    try:
+        return _read_outside(header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"the header is no message: {str(error)[:200]}") from error
 
 
 # --- frames
@@ -199,10 +216,11 @@ def frame(message: object, storages: list[torch.UntypedStorage]) -> bytes:
 
 
 def _body(storages: list[torch.UntypedStorage]) -> bytes:
-    specs = {}
+    specs, kept = {}, []  # kept: what is on another device must live until it is written
     for number, storage in enumerate(storages):
-        size = storage.nbytes()
-        specs[str(number)] = TensorSpec(dtype="uint8", shape=[size], data_ptr=storage.data_ptr(), data_len=size)
+        size, near = storage.nbytes(), storage if storage.device.type == "cpu" else storage.cpu()  # type: ignore[no-untyped-call]
+        specs[str(number)] = TensorSpec(dtype="uint8", shape=[size], data_ptr=near.data_ptr(), data_len=size)
+        kept.append(near)
     return bytes(serialize(specs))
 
 
@@ -210,6 +228,8 @@ def storages_of(body: bytes) -> list[torch.UntypedStorage]:
     """The storages in a frame's body, in the order of their numbers; raises ProtocolError."""
     if not body:
         return []
+    if int.from_bytes(body[:8], "little") > MAX_INDEX:
+        raise ProtocolError("the body has too many tensors")
     try:
         found = {name: entry["data"] for name, entry in deserialize(body)}  # type: ignore[no-untyped-call]
         data = [found[str(number)] for number in range(len(found))]
@@ -222,7 +242,7 @@ def _storage(data: bytes | bytearray) -> torch.UntypedStorage:
     if not data:
         return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
     writable = data if isinstance(data, bytearray) else bytearray(data)
-    return torch.frombuffer(writable, dtype=torch.uint8).untyped_storage()
+    return torch.frombuffer(writable, dtype=torch.uint8).clone().untyped_storage()  # a storage of torch's own can grow
 
 
 # --- values
@@ -297,11 +317,12 @@ class Packer:
         """The number of `tensor` in the message; raises where its layout has no storage."""
         if id(tensor) in self._seen:
             return self._seen[id(tensor)]
-        with torch.no_grad():
-            plain = tensor.detach().resolve_conj().resolve_neg()
+        plain = tensor.detach()
+        if plain.is_conj() or plain.is_neg():
+            plain = plain.resolve_conj().resolve_neg()
         if plain.layout is not torch.strided or plain.is_meta or plain.is_quantized:
             raise TypeError("no plain storage")
-        where, place = str(plain.device), self.storage(plain.untyped_storage())
+        where, place = "cpu" if plain.is_cpu else str(plain.device), self.storage(plain.untyped_storage())
         number = len(self.tensors)
         self._seen[id(tensor)] = number
         self.tensors.append(tensor)
@@ -316,7 +337,7 @@ class Packer:
         """The number of `storage` in the message."""
         place = self._places.setdefault(storage._cdata, len(self.storages))
         if place == len(self.storages):
-            self.storages.append(storage if storage.device.type == "cpu" else storage.cpu())  # type: ignore[no-untyped-call]
+            self.storages.append(storage)
         return place
 
     def frame(self, message: object) -> bytes:
@@ -330,37 +351,50 @@ def _layout(tensor: torch.Tensor) -> str:
     return "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
 
 
-def unpack(
-    node: Any, tensors: list[torch.Tensor], module: Callable[[int], object], foreign: Callable[[str], object]
+def unpack(  # noqa: C901 - one case for each kind of value
+    node: Any,
+    tensors: list[torch.Tensor],
+    module: Callable[[int], object],
+    foreign: Callable[[str], object],
+    depth: int = 0,
 ) -> Any:
     """The value that a tree stands for; raises ProtocolError where it is none."""
+
+    def inner(part: Any) -> Any:
+        return unpack(part, tensors, module, foreign, depth + 1)
+
     if node is None or isinstance(node, bool | int | float | str):
         return node
+    if depth > MAX_DEPTH + 1:
+        raise ProtocolError("a value that is nested too deeply")
     if isinstance(node, list):
-        return [unpack(item, tensors, module, foreign) for item in node]
+        return [inner(item) for item in node]
     if not (isinstance(node, dict) and len(node) == 1):
         raise ProtocolError("a value is an object with one key")
-    ((kind, inner),) = node.items()
+    ((kind, content),) = node.items()
     try:
         if kind == "t":
-            return tensors[_index(inner, tensors)]
-        if kind == "u":
-            return tuple(unpack(item, tensors, module, foreign) for item in inner)
-        if kind == "d":
-            return {unpack(k, tensors, module, foreign): unpack(v, tensors, module, foreign) for k, v in inner}
-        if kind == "f":
-            return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[inner]
-        if kind == "i":
-            return _integer(inner)
-        if kind == "c":
-            return complex(*(unpack(part, tensors, module, foreign) for part in inner))
-        if kind == "m":
-            return module(inner)
-        if kind == "x":
-            return foreign(str(inner)[:100])
-    except (TypeError, KeyError, ValueError, RecursionError) as error:
+            return tensors[_index(content, tensors)]
+        if kind in ("u", "d", "c") and isinstance(content, list):
+            return _container(kind, content, inner)
+        if kind == "m" and type(content) is int:
+            return module(content)
+        if kind == "x" and isinstance(content, str):
+            return foreign(content[:100])
+        return _UNUSUAL[content] if kind == "f" else _integer(kind, content)
+    except (TypeError, KeyError, ValueError) as error:
         raise ProtocolError(f"a malformed value of kind {str(kind)[:20]!r}") from error
-    raise ProtocolError(f"a value of unknown kind {str(kind)[:20]!r}")
+
+
+def _container(kind: str, parts: list[Any], inner: Callable[[Any], Any]) -> Any:
+    if kind == "u":
+        return tuple(inner(part) for part in parts)
+    if kind == "d":
+        return {inner(key): inner(value) for key, value in parts}
+    real, imaginary = (inner(part) for part in parts)
+    if not (isinstance(real, int | float) and isinstance(imaginary, int | float)):
+        raise ProtocolError("a complex number of something else than two numbers")
+    return complex(real, imaginary)
 
 
 def _index(number: object, items: list[Any]) -> int:
@@ -369,9 +403,9 @@ def _index(number: object, items: list[Any]) -> int:
     return number
 
 
-def _integer(digits: object) -> int:
-    if not isinstance(digits, str) or len(digits) > 320:
-        raise ProtocolError("an integer that is too long")
+def _integer(kind: str, digits: object) -> int:
+    if kind != "i" or not isinstance(digits, str) or len(digits) > 320:
+        raise ProtocolError(f"a value of unknown kind {kind[:20]!r}, or an integer that is too long")
     return int(digits)
 
 
@@ -382,14 +416,20 @@ def build(views: list[View], storages: list[torch.UntypedStorage], limit_bytes: 
     """
     if len(views) > MAX_TENSORS:
         raise ProtocolError("too many tensors")
-    return [_view(view, storages, limit_bytes) for view in views]
+    built, left = [], limit_bytes
+    for view in views:
+        built.append(_view(view, storages, limit_bytes))
+        left -= built[-1].nbytes
+        if left < 0:
+            raise ProtocolError("tensors that together expand beyond the size limit")
+    return built
 
 
 def _view(view: View, storages: list[torch.UntypedStorage], limit_bytes: int) -> torch.Tensor:
     storage, dtype = storages[_index(view.storage, storages)], DTYPES.get(view.dtype)
     if dtype is None or len(view.shape) != len(view.stride) or len(view.shape) > MAX_DIMENSIONS:
         raise ProtocolError("a tensor with an unknown dtype, or strides that do not fit its shape")
-    if view.offset < 0 or any(n < 0 for n in (*view.shape, *view.stride)):
+    if min(view.offset, *view.shape, *view.stride) < 0 if view.shape else view.offset < 0:
         raise ProtocolError("a tensor with a negative size")
     reach = view.offset + sum((n - 1) * stride for n, stride in zip(view.shape, view.stride, strict=True))
     count = math.prod(view.shape)
@@ -398,7 +438,28 @@ def _view(view: View, storages: list[torch.UntypedStorage], limit_bytes: int) ->
     if max(count * dtype.itemsize, view.offset, *view.shape, *view.stride) > limit_bytes:
         raise ProtocolError("a tensor that expands beyond the size limit")
     if view.device != "cpu":
-        moved = torch.empty(0, dtype=torch.uint8).set_(storage).to(view.device)
-        storage = moved.untyped_storage()
-    empty = torch.empty(0, dtype=dtype, device=view.device)
-    return empty.set_(storage, view.offset, view.shape, view.stride)
+        storage = torch.empty(0, dtype=torch.uint8).set_(storage).to(_device(view.device)).untyped_storage()
+    tensor = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, view.offset, view.shape, view.stride)
+    if dtype is torch.bool and count and bool((tensor.view(torch.uint8) > 1).any()):
+        raise ProtocolError("a truth value that is neither 0 nor 1")  # it could be both true and false
+    return tensor
+
+
+def _device(name: str) -> torch.device:
+    """The device of this name; raises ProtocolError where this machine has none."""
+    kind, _, number = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if kind == "cuda" and number in map(str, range(torch.cuda.device_count())):
+        return torch.device(name)
+    raise ProtocolError("a device that is not here")
+
+
+def is_state(state: State) -> bool:
+    """Could torch's global state be this?"""
+    try:
+        _device(state.device)
+    except ProtocolError:
+        return False
+    dtype = DTYPES.get(state.dtype)
+    return dtype is not None and dtype.is_floating_point

@@ -25,11 +25,11 @@ import msgspec
 import torch
 
 from autograder.inside.child import SOCKET, Child
-from autograder.inside.confine import Limits, confine
+from autograder.inside.confine import Limits, confine, die_with_parent
 from autograder.inside.forbidden import Watch, install
 
 CONTROL_BYTES = 65_536
-GRACE_S = 0.01  # for a child that is dying by itself: its signal tells why
+GRACE_S = 0.05  # for a child that is dying by itself: its signal tells why
 
 
 class Warm(msgspec.Struct):
@@ -50,9 +50,10 @@ class Fork(msgspec.Struct, tag=True):
 
 
 class End(msgspec.Struct, tag=True):
-    """Kill the child if it still lives; answered by its Status."""
+    """Kill the child if it still lives; answered by its Status. One that is `dying` gets a moment to do so itself."""
 
     pid: int
+    dying: bool = False
 
 
 class Status(msgspec.Struct, tag=True):
@@ -74,9 +75,9 @@ def main(control_descriptor: int, settings: str) -> None:
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
         if not data:
-            return
+            os._exit(0)  # the kernel ends what children there are; torch need not be taken down
         request = read(data)
-        status = _fork(request, descriptors, watch) if isinstance(request, Fork) else _end(request.pid)
+        status = _fork(request, descriptors, watch) if isinstance(request, Fork) else _end(request)
         control.send(msgspec.json.encode(status))
 
 
@@ -90,20 +91,27 @@ def _warm_up(preload: list[str]) -> None:
 
 
 def _fork(request: Fork, descriptors: list[int], watch: Watch) -> Status:
+    zygote = os.getpid()
     pid = os.fork()
     if pid == 0:
+        die_with_parent(zygote)
         _become_child(request, watch, *descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     return Status(pid)
 
 
-def _end(pid: int) -> Status:
-    until = time.monotonic() + GRACE_S
-    while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
+def _end(request: End) -> Status:
+    pid, until = request.pid, time.monotonic() + (GRACE_S if request.dying else 0)
+    while True:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # a child of a zygote before this one
+            return Status(pid)
         if ended:
             return Status(pid, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+        if time.monotonic() >= until:
+            break
         time.sleep(GRACE_S / 20)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -33,7 +33,7 @@ def filled(module: Any, weights: dict[str, Tensor]) -> Any:
     """
     own = module.state_dict()
     if missing := sorted(set(weights) - set(own)):
-        raise Mismatch(f"{', '.join(missing)} in the module's state dict", ", ".join(own) or "nothing", NAMES)
+        raise Mismatch(f"{', '.join(missing)} in the module's state dict", "other names" if own else "nothing", NAMES)
     for name, weight in weights.items():
         if own[name].shape != weight.shape:
             raise Mismatch(f"{name} of shape {tuple(weight.shape)}", str(tuple(own[name].shape)), NAMES)

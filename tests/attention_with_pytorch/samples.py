@@ -84,7 +84,11 @@ def train_to_copy(draw, student, reference):
                 module(X)[0].sum().backward()
             losses = train(module, X, steps, lr)
             state = [value.detach() for value in module.state_dict().values()]
-            return [torch.as_tensor(loss, dtype=torch.float64).detach() for loss in losses], state, module.bias_hh_l0.requires_grad
+            return (
+                [torch.as_tensor(loss, dtype=torch.float64).detach() for loss in losses],
+                state,
+                module.bias_hh_l0.requires_grad,
+            )
 
         return use
 
@@ -123,7 +127,9 @@ def copy_builtin_weights(draw, student, reference):
                 parameter.requires_grad_(not stays)
             with leaves_no_state():
                 copy(mha, builtin)
-            if [parameter.requires_grad for parameter in (*mha.parameters(), *builtin.parameters())] != [not f for f in frozen]:
+            if [parameter.requires_grad for parameter in (*mha.parameters(), *builtin.parameters())] != [
+                not f for f in frozen
+            ]:
                 raise Mismatch("the flags as they were", "others")
             after = [parameter.detach().clone() for parameter in (*mha.parameters(), *builtin.parameters())]
             with torch.no_grad():

@@ -235,7 +235,9 @@ def test_state_dict_holds_the_linears(student):
     wanted = {"W_K.weight": (3, 5), "W_Q.weight": (3, 5), "W_V.weight": (2, 5)}
     got = {name: tuple(state[name].shape) for name in sorted(state)}
     if got != wanted:
-        raise Mismatch(f"the state dict {wanted} for sizes (5, 3, 2)", str(got), "three linears without bias")
+        known = str({name: shape for name, shape in got.items() if name in wanted})
+        known += " and others" * (got.keys() > wanted.keys())
+        raise Mismatch(f"the state dict {wanted} for sizes (5, 3, 2)", known, "three linears without bias")
 
 
 @covers(12)

@@ -53,8 +53,8 @@ def noted(losses):
 
 def same(weight, before, hint):
     """Mismatch where a weight is not, to the last bit, what it was."""
-    if wrong := int((weight != before).sum()):
-        raise Mismatch("a weight as it was before", f"{wrong} of {weight.numel()} numbers changed", hint)
+    if bool((weight != before).any()):
+        raise Mismatch("a weight as it was before", "one with other numbers", hint)
 
 
 @pytest.fixture

@@ -1,18 +1,27 @@
 """A course of its own for each test: lessons and suites are the real ones, submissions and gradebook are not."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
+import textwrap
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from autograder.boxes import available_boxes, choose_box
 from autograder.course import Course
 from autograder.gradebook import open_marks
+from autograder.inside.confine import Limits
+from autograder.program import Answer, Program, Statement
+from autograder.sandbox import Sandbox
+from autograder.session import Session
+from autograder.student import Student
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("nbgrader_config.py", "pyproject.toml", "solutions", "tests")
@@ -122,3 +131,74 @@ def python(course: Course, *arguments: str) -> subprocess.CompletedProcess[str]:
 def model_answers():
     """The reference's code by exercise."""
     return {exercise.name: exercise.model for exercise in Course(ROOT).lesson(LESSON).exercises}
+
+
+# --- boxes: one warm zygote for each, and submissions made of plain code
+
+LIMITS = Limits(
+    call_s=5.0, submission_s=60.0, memory_bytes=1 << 30, reply_bytes=8 << 20, printed_bytes=100_000, kept_bytes=2_000
+)
+
+
+@pytest.fixture(scope="session")
+def sandbox_named():
+    """A warm box by its name, made when it is first needed; skips where this machine cannot have it."""
+    with ExitStack() as stack:
+        made = {}
+
+        def get(box):
+            usable, why = {name: (usable, why) for name, usable, why in available_boxes()}[box]
+            if not usable:
+                pytest.skip(why)
+            if box not in made:
+                made[box] = stack.enter_context(Sandbox(box, LIMITS))
+            return made[box]
+
+        yield get
+
+
+@pytest.fixture
+def sandbox(sandbox_named, monkeypatch):
+    """The strongest box that this machine has; what a test sets in its `limits` lasts for the test."""
+    strongest = sandbox_named(choose_box())
+    monkeypatch.setattr(strongest, "limits", LIMITS)
+    return strongest
+
+
+@pytest.fixture
+def open_session():
+    """Makes a submission of plain code: open_session(sandbox, "def f(x): ...", "f", lost=("g",), reference={...})."""
+    with ExitStack() as stack:
+
+        def make(sandbox, source, *exercises, lost=(), reference=None):
+            exercises = exercises or ("f",)
+            statements = tuple(Statement(1, line, text) for line, text in top_level(textwrap.dedent(source)))
+            states = {name: "stub" if name in lost else "answered" for name in exercises}
+            answers = {name: Answer(name, statements, 1, state) for name, state in states.items()}
+            cells = {1: textwrap.dedent(source)}
+            session = Session(sandbox, Program(statements, answers, {}, (), ()), exercises, reference or {}, cells)
+            stack.callback(session.renew)
+            return session
+
+        yield make
+
+
+@pytest.fixture
+def student_of(sandbox, open_session):
+    """The proxy of a submission made of plain code: student_of("def f(x): ...").f(x)."""
+
+    def make(source, *exercises, **options):
+        session = open_session(options.pop("box", sandbox), source, *exercises, **options)
+        student = Student(session, session.exercises)
+        vars(student)["session"] = session
+        return student
+
+    return make
+
+
+def top_level(source: str) -> list[tuple[int, str]]:
+    """The statements of a piece of code, each with its first line's number."""
+    body = ast.parse(source).body
+    starts = [min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))]) for node in body]
+    lines = source.splitlines(keepends=True)
+    return [(start, "".join(lines[start - 1 : node.end_lineno])) for start, node in zip(starts, body, strict=True)]

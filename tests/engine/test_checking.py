@@ -63,9 +63,9 @@ def test_a_mismatch_reads_wanted_got_hint():
         (lambda x: (x.exp() + 0j, both(x)[1]), "output to be a tensor", "a complex tensor"),
         (lambda x: (x.exp().T, both(x)[1]), "output of shape (2, 3)", "(3, 2)"),
         (lambda x: (x.exp(), [x.sin(), x.cos()[0]]), "weights[1] of shape (2, 3)", "(3,)"),
-        (lambda x: (x.exp() * math.nan, both(x)[1]), "output without NaN", "NaN in 6 of 6 entries"),
-        (lambda x: (x.exp() / 0, both(x)[1]), "output finite where it should be", "6 of 6 entries not so"),
-        (lambda x: (x.exp() * 1.01, both(x)[1]), "output right up to rounding", "6 of 6 entries off"),
+        (lambda x: (x.exp() * math.nan, both(x)[1]), "output without NaN", "NaN in all entries"),
+        (lambda x: (x.exp() / 0, both(x)[1]), "output finite where it should be", "all entries not so"),
+        (lambda x: (x.exp() * 1.01, both(x)[1]), "output right up to rounding", "all entries off, far"),
     ],
 )
 def test_agree_says_what_is_wrong(student, wanted, got, inputs):
@@ -203,7 +203,7 @@ def test_zeros_are_exact():
     """The smallest number that is not zero is not zero."""
     zeros(torch.tensor([0.0, -0.0]))
     for wrong in (torch.tensor([0.0, 1e-45]), torch.tensor([math.nan, 0.0])):
-        with pytest.raises(Mismatch, match="1 of 2 entries"):
+        with pytest.raises(Mismatch, match="some entries"):
             zeros(wrong)
 
 

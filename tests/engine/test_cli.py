@@ -43,7 +43,7 @@ def engine(monkeypatch):
             return Results(lesson.name, device, box, tuple(results), faults=tuple(faults))
 
         monkeypatch.setattr(marking, "grade_class", grade_class)
-        monkeypatch.setattr("autograder.sandbox.choose_box", lambda wanted: "landlock" if wanted == "auto" else wanted)
+        monkeypatch.setattr("autograder.boxes.choose_box", lambda wanted: "landlock" if wanted == "auto" else wanted)
         return asked
 
     return stand_in

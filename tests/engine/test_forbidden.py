@@ -5,9 +5,9 @@ import json
 import pytest
 
 from autograder import grade as grade_module
-from autograder.class_run import Grader
+from autograder.boxes import choose_box
 from autograder.collection import Submission
-from autograder.sandbox import choose_box
+from autograder.grader import Grader
 
 SOFTMAX = {
     "torch.softmax": "return torch.softmax(x, dim)",

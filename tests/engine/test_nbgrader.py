@@ -213,7 +213,7 @@ def test_the_grader_is_made_once_and_ended_with_the_run(monkeypatch, converter, 
             life.append(submission.student)
             return SimpleNamespace(result=half_marks(submission.student, self.exercises))
 
-    monkeypatch.setattr("autograder.class_run.Grader", Grader)
+    monkeypatch.setattr("autograder.grader.Grader", Grader)
     monkeypatch.setattr(nbgrader_hook, "choose_box", lambda wanted: "landlock")
     hand_in("ada", filled())
     hand_in("bela", filled())

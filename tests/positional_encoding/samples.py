@@ -99,6 +99,7 @@ def _as_stored(rows, shape):
 
 def LearnedPositionalEmbedding(draw, student, reference):  # noqa: N802 - the exercise's name
     max_len, d_model = draw.size(1, 6), draw.size(1, 5)
+    d_model += d_model == max_len  # a square table may be kept turned, and nobody could tell
     seq = draw.size(1, max_len) if draw.chance(0.85) else max_len + draw.size(1, 3)
     rows, x = draw.tensor(max_len, d_model), draw.tensor(seq, d_model, lead=True)
     training = draw.chance(0.5)
@@ -111,9 +112,11 @@ def LearnedPositionalEmbedding(draw, student, reference):  # noqa: N802 - the ex
                 raise Mismatch("one table", "something else")
             if not all(parameter.requires_grad for parameter in parameters.values()):
                 raise Mismatch("a table that learns", "one that does not")
-            (name, parameter), = parameters.items()
+            ((name, parameter),) = parameters.items()
             return functional_call(module, {name: _as_stored(rows, parameter.shape)}, (x,))
 
         return use
 
-    compare(draw, used(student.LearnedPositionalEmbedding), used(reference.LearnedPositionalEmbedding), x, rows, state=False)
+    compare(
+        draw, used(student.LearnedPositionalEmbedding), used(reference.LearnedPositionalEmbedding), x, rows, state=False
+    )

@@ -87,4 +87,16 @@ def gradient_norms(draw, student, reference):
     layers = [_layer(draw, d_model, 3) for _ in range(draw.size(1, 3))]
     kwargs = {"residual": draw.chance(0.5)} if draw.chance(0.7) else {}
     ours, model = student.gradient_norms, reference.gradient_norms
-    compare(draw, ours, model, x, layers, n_heads, grad_output, gradients=False, what="the norms", accuracy=torch.float32, **kwargs)
+    compare(
+        draw,
+        ours,
+        model,
+        x,
+        layers,
+        n_heads,
+        grad_output,
+        gradients=False,
+        what="the norms",
+        accuracy=torch.float32,
+        **kwargs,
+    )

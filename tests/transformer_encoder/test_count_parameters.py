@@ -133,5 +133,6 @@ def test_calls_leave_no_trace(student, layer):
     params = {"layers": [layer(4, 6), layer(4, 6)]}
     wanted = 2 * (4 * 16 + 2 * 24 + 6 + 5 * 4)
     with leaves_no_state(), torch.no_grad():
+        _counts(student, {"layers": [layer(2, 3)]}, 4 * 4 + 2 * 6 + 3 + 5 * 2)
         _counts(student, params, wanted, "what a call remembers must not outlive it")
         _counts(student, params, wanted, "what a call remembers must not outlive it")

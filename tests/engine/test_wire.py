@@ -1,0 +1,323 @@
+"""The protocol: what is packed arrives as it was, and what is no message is refused, never obeyed."""
+
+import json
+import math
+import random
+import struct
+import tracemalloc
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from autograder.inside import wire
+from autograder.inside.wire import ProtocolError, View
+
+LIMIT = 1 << 20
+
+
+def foreign(kind):
+    return ("foreign", kind)
+
+
+def no_module(number):
+    raise KeyError(number)
+
+
+def across(value):
+    """A value as it arrives on the other side."""
+    packer = wire.Packer()
+    tree = json.loads(json.dumps(packer.value(value)))
+    data = packer.frame(wire.Returned(0, tree, packer.views, [], wire.State()))
+    message, storages = parted(data)
+    return wire.unpack(message.value, wire.build(message.views, storages, LIMIT), no_module, foreign)
+
+
+def parted(data, read=wire.read_outside):
+    """A frame's message and storages."""
+    n_header, n_body = wire.LENGTHS.unpack(data[: wire.LENGTHS.size])
+    header, body = data[wire.LENGTHS.size :][:n_header], data[wire.LENGTHS.size + n_header :]
+    assert len(body) == n_body
+    return read(header), wire.storages_of(body)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, False, 0, -1, 2**53 - 1, 2**53, -(2**200), 0.1, -0.0, 1e308, math.inf, -math.inf, 1 + 2j,
+        complex(math.inf, -1.5), "", "text with \0, \u202e and 漢字", (), [], {}, (1, [2.5, (None, "x")]), [[[[[]]]]],
+        {"a": 1, 2: "b", (1, 2): [3], None: {}}, [{"W_Q": (1,), "nested": {"x": [True]}}],
+    ],
+)  # fmt: skip
+def test_plain_values_arrive_as_they_were(value):
+    """Numbers of any size, containers of any kind, keys that are no strings."""
+    arrived = across(value)
+    assert arrived == value
+    assert type(arrived) is type(value)
+
+
+def test_nan_arrives():
+    """JSON has no NaN."""
+    assert math.isnan(across([math.nan])[0])
+
+
+@pytest.mark.parametrize("dtype", wire.DTYPES.values(), ids=str)
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (1,), (3,), (2, 0, 4), (2, 3), (1, 1, 2, 2)], ids=lambda shape: "x".join(map(str, shape))
+)
+def test_every_dtype_and_shape_arrives(dtype, shape):
+    """To the bit, zero sizes included."""
+    tensor = torch.randint(0, 2, shape).to(dtype)
+    arrived = across(tensor)
+    assert arrived.dtype == dtype
+    assert torch.equal(arrived, tensor)
+    assert arrived.stride() == tensor.stride()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.T, lambda x: x[:, ::2], lambda x: x[1:, 1:], lambda x: x.expand(5, 4, 6), lambda x: x[:0],
+        lambda x: x[:1].expand(4, 6), lambda x: x.as_strided((3, 3), (1, 1), 2), lambda x: x.diagonal(),
+        lambda x: x.view(torch.int32), lambda x: x.conj(), lambda x: torch.complex(x, x).conj(),
+    ],
+)  # fmt: skip
+def test_views_arrive_with_their_strides(view):
+    """Strides, offsets and expanded dimensions are part of a tensor."""
+    tensor = view(torch.arange(24, dtype=torch.float32).reshape(4, 6))
+    arrived = across(tensor)
+    assert torch.equal(arrived, tensor)
+    assert arrived.stride() == tensor.stride()
+    assert arrived.storage_offset() == tensor.storage_offset()
+
+
+def test_what_is_one_thing_stays_one_thing():
+    """A tensor that occurs twice is one tensor; two views of one storage still share it."""
+    x = torch.zeros(2, 3)
+    first, again, row = across((x, [x], x[1]))
+    assert again[0] is first
+    row.fill_(7)
+    assert first[1].tolist() == [7, 7, 7]
+
+
+def test_special_bits_arrive():
+    """NaN payloads, signed zeros, infinities and the smallest numbers keep their bits."""
+    bits = torch.tensor([0x7FC00001, -0x80000000, 0x7F800000, 1, 0x00800000], dtype=torch.int32)
+    assert torch.equal(across(bits.view(torch.float32)).view(torch.int32), bits)
+
+
+def test_a_grad_and_its_flag_travel_as_facts():
+    """`requires_grad` and `.grad` are said in the view, with the gradient as a tensor of the message."""
+    x = torch.ones(2, requires_grad=True)
+    (3 * x).sum().backward()
+    packer = wire.Packer()
+    packer.value(x)
+    assert packer.views[0].requires_grad
+    assert packer.views[packer.views[0].grad].shape == [2]
+
+
+def nested(depth):
+    value = "end"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+class Odd:
+    """Nothing that can travel."""
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (Odd(), "Odd"), (iter([]), "list_iterator"), ((i for i in ()), "generator"), (nested, "function"),
+        (torch.empty(2, device="meta"), "meta tensor"), (torch.eye(2).to_sparse(), "sparse_coo tensor"),
+        (10**400, "huge int"), (b"bytes", "bytes"), ({1, 2}, "set"),
+    ],
+)  # fmt: skip
+def test_what_cannot_travel_is_named_by_its_type(value, name):
+    """A generator, a set, a tensor without plain memory: their name, not their content."""
+    assert across(value) == ("foreign", name)
+
+
+def test_depth_has_an_end():
+    """A list that holds itself ends somewhere."""
+    value = []
+    value.append(value)
+    assert "foreign" in str(across(value))
+    assert across(nested(30)) == nested(30)
+
+
+# --- what is no message
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {}, {"t": 0, "u": []}, {"t": 5}, {"t": -1}, {"t": True}, {"t": "0"}, {"t": None}, {"q": 1}, {"u": 3}, {"u": ""},
+        {"d": 1}, {"d": [[1]]}, {"d": [[[], 1]]}, {"d": [[{"d": []}, 1]]}, {"f": "1e999"}, {"f": []}, {"f": None},
+        {"i": 12}, {"i": "x"}, {"i": "9" * 400}, {"c": [1]}, {"c": [1, 2, 3]}, {"c": ["a", "b"]}, {"c": [{"t": 0}, 1]},
+        {"m": 1.0}, {"m": True}, {"m": [1]}, {"m": "0"}, {"x": 1}, {"x": []}, nested(2000), nested(40),
+        {"u": [{"d": [[1, {"c": [None, 1]}]]}]},
+    ],
+)  # fmt: skip
+def test_a_tree_that_is_no_value_is_refused(tree):
+    """Every kind with content that it does not have, and depth without end."""
+    with pytest.raises(ProtocolError):
+        wire.unpack(tree, [torch.zeros(2, 2)], no_module, foreign)
+
+
+GOOD = {"storage": 0, "dtype": "float32", "shape": [2, 2], "stride": [2, 1], "offset": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"storage": 1}, {"storage": -1}, {"dtype": "float3"}, {"dtype": "qint8"}, {"shape": [2]}, {"stride": [1, 1, 1]},
+        {"shape": [2, -2]}, {"stride": [-2, 1]}, {"offset": -1}, {"offset": 1}, {"shape": [2, 3]}, {"dtype": "float64"},
+        {"stride": [3, 1]}, {"shape": [1 << 40, 1 << 40], "stride": [0, 0]}, {"shape": [1 << 20, 2], "stride": [0, 0]},
+        {"shape": [1 << 63, 1 << 63], "stride": [1 << 63, 1 << 63]}, {"offset": 1 << 62}, {"shape": [0, 1 << 62]},
+        {"shape": [0, 1], "stride": [1 << 62, 1]}, {"shape": [1] * 65, "stride": [1] * 65}, {"device": "meta"},
+        {"device": "cuda:99"}, {"device": "cuda"}, {"device": "xla:0"}, {"device": ""}, {"device": "cpu:0"},
+        {"device": "\0"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_view_that_cannot_be_is_refused(change):
+    """Beyond its storage, negative, overflowing, expanded to terabytes, on a device that is not here."""
+    storage = torch.zeros(4).untyped_storage()
+    assert wire.build([View(**GOOD)], [storage], LIMIT)[0].shape == (2, 2)
+    with pytest.raises(ProtocolError):
+        wire.build([View(**{**GOOD, **change})], [storage], LIMIT)
+
+
+def test_many_views_together_are_limited():
+    """Each tensor may expand to the limit, but not all of them."""
+    big = View(**{**GOOD, "shape": [LIMIT // 8, 1], "stride": [0, 0]})
+    assert len(wire.build([big, big], [torch.zeros(4).untyped_storage()], LIMIT)) == 2
+    with pytest.raises(ProtocolError, match="together"):
+        wire.build([big] * 1000, [torch.zeros(4).untyped_storage()], LIMIT)
+    with pytest.raises(ProtocolError, match="too many"):
+        wire.build([View(**GOOD)] * (wire.MAX_TENSORS + 1), [torch.zeros(4).untyped_storage()], LIMIT)
+
+
+def test_a_truth_value_is_zero_or_one():
+    """A byte of 2 in a boolean tensor could be both true and false."""
+    storage = torch.tensor([0, 1, 2], dtype=torch.uint8).untyped_storage()
+    shape = {"dtype": "bool", "stride": [1]}
+    assert wire.build([View(**{**GOOD, **shape, "shape": [2]})], [storage], LIMIT)[0].tolist() == [False, True]
+    with pytest.raises(ProtocolError, match="truth"):
+        wire.build([View(**{**GOOD, **shape, "shape": [3]})], [storage], LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "place", "possible"),
+    [
+        ("float32", "cpu", True), ("bfloat16", "cpu", True), ("int64", "cpu", False), ("bool", "cpu", False),
+        ("", "cpu", False), ("float32", "meta", False), ("float32", "cuda:77", False),
+    ],
+)  # fmt: skip
+def test_a_state_is_one_that_torch_can_have(dtype, place, possible):
+    """A reply cannot make an integer type the default, or move the grader to another device."""
+    assert wire.is_state(wire.State(dtype=dtype, device=place)) is possible
+
+
+SAFE = save({"0": torch.zeros(3, dtype=torch.uint8), "1": torch.ones(2, dtype=torch.uint8)})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x", b"\0" * 8, b"\xff" * 40, SAFE[:-1], SAFE + b"\0", SAFE[8:], SAFE[:8] + b"{" * 200,
+        save({"a": torch.zeros(1)}), save({"0": torch.zeros(1), "2": torch.zeros(1)}),
+        struct.pack("<Q", 1 << 62) + SAFE[8:], struct.pack("<Q", wire.MAX_INDEX + 1) + b" " * (wire.MAX_INDEX + 1),
+        struct.pack("<Q", 61) + b'{"0":{"dtype":"U8","shape":[99],"data_offsets":[0,99999999]}}',
+        struct.pack("<Q", 78) + b'{"0":{"dtype":"U8","shape":[18446744073709551615,2],"data_offsets":[0,0]}}    ',
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_a_body_that_is_no_safetensors_is_refused(body):
+    """Cut, lengthened, lying about its lengths, with other names, with an index of megabytes."""
+    with pytest.raises(ProtocolError):
+        wire.storages_of(body)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"", b"{", b"[]", b"null", b"1", b'"Returned"', b"{}",
+        b'{"type":"Load","statements":[],"exercises":[],"lost":[]}',
+        b'{"type":"Evaluate","code":"1"}', b'{"type":"Ran","kind":1}', b'{"type":"Ran","other":1}', b'{"type":"Ran"}x',
+        b'{"type":"Loaded"}', b'{"type":"Gradients","tensors":[1.5],"views":[]}', b"[" * 100_000,
+        b'{"type":"Ran","kind":"\xff"}',
+        b'{"type":"Gradients","tensors":[99999999999999999999999999999999],"views":[]}',
+    ],
+    ids=lambda header: header[:24].decode(errors="replace"),
+)  # fmt: skip
+def test_a_header_that_is_no_message_is_refused(header):
+    """Another direction's message, unknown fields, wrong types, numbers beyond 64 bits, depth without end."""
+    with pytest.raises(ProtocolError):
+        wire.read_outside(header)
+
+
+def test_a_seeded_storm_of_broken_frames_never_breaks_the_reader():
+    """Thousands of frames with bytes changed, cut, put in and doubled: a message or a refusal, and no growth."""
+    rng = random.Random(20261124)  # noqa: S311 - a seeded storm, no secret
+    good = [sample_frame(number) for number in range(8)]
+    for number in range(4000):
+        if number == 400:
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0]
+        read_all(broken(rng, rng.choice(good)))
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 2 << 20
+
+
+def sample_frame(number):
+    """A frame of each kind that the inside sends."""
+    packer = wire.Packer()
+    x = torch.arange(6.0).reshape(2, 3)
+    value = packer.value([(x, x.T, {"a": 1.5, "b": [x[0], 2**70, math.nan, 1j]}), "text", None, torch.eye(2).bool()])
+    views, state = packer.views, wire.State()
+    if number % 4 == 0:
+        return packer.frame(wire.Returned(1, value, views, [-1] * len(views), state, [(0, 1)], [(0, 1)], [(True, -1)]))
+    if number % 4 == 1:
+        return packer.frame(wire.Ask("softmax", value, {"d": []}, views))
+    if number % 4 == 2:
+        return packer.frame(wire.Gradients([0, 1, -1], views))
+    return packer.frame(wire.Raised("ValueError", "text", [(1, 2)]))
+
+
+def broken(rng, data):
+    """A header and a body, damaged."""
+    n_header = wire.LENGTHS.unpack(data[:8])[0]
+    parts = [bytearray(data[8 : 8 + n_header]), bytearray(data[8 + n_header :])]
+    for _ in range(rng.randint(1, 4)):
+        part = parts[rng.random() < 0.4]
+        at = rng.randrange(len(part) + 1)
+        act = rng.randrange(5)
+        if act == 0 and at < len(part):
+            part[at] = rng.randrange(256)
+        elif act == 1:
+            part[at:at] = rng.choice([b"-", b"9" * 25, b"[", b"{}", b'"t":', b"null", b"\0", b"1e99", rng.randbytes(4)])
+        elif act == 2:
+            del part[at : at + rng.randint(1, 30)]
+        elif act == 3:
+            part[at:at] = part[at : at + rng.randint(1, 60)]
+        elif act == 4 and at < len(part) and part[at : at + 1].isdigit():
+            part[at : at + 1] = str(rng.choice([-1, 0, 7, 255, 2**31, 2**63, 2**64])).encode()
+    return bytes(parts[0]), bytes(parts[1])
+
+
+def read_all(frame):
+    """Reads a frame as the grader does, down to its values; only a refusal may come out."""
+    header, body = frame
+    try:
+        message, storages = wire.read_outside(header), wire.storages_of(body)
+        tensors = wire.build(getattr(message, "views", []), storages, LIMIT)
+        for tree in (getattr(message, "value", None), getattr(message, "args", None)):
+            wire.unpack(tree, tensors, lambda number: number, foreign)
+        assert all(bool((tensor == tensor).any()) or True for tensor in tensors)  # every byte is there to be read
+    except ProtocolError:
+        return
