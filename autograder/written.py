@@ -13,7 +13,7 @@ from autograder.course import Written
 from autograder.notebook import Cell
 
 WORD = re.compile(r"[^\W_]+")
-MARKUP = re.compile(r"</?[A-Za-z][^<>\n]*>|\]\([^()\s]*\)")  # tags, and where links lead
+MARKUP = re.compile(r"</?[A-Za-z][^<>\n]*>|\]\([^()\s]*\)|^[ \t]*\d+[.)][ \t]", re.M)  # tags, links' ends, list numbers
 HEADING = re.compile(r"^#{1,6} (?!(?:BEGIN|END) SOLUTION)", re.M)  # those stand in a model answer
 
 

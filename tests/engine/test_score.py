@@ -16,8 +16,9 @@ def outcomes(values, others=""):
 @pytest.mark.parametrize(
     ("values", "others", "score"),
     [
-        ("pppp", "pp", 10), ("ffff", "pp", 0), ("pppp", "ff", 6), ("ppff", "pp", 5), ("ppff", "ff", 3), ("pppp", "", 10),
-        ("ppff", "", 5), ("", "pp", 10), ("", "pf", 8), ("ppp", "pff", 7.33), ("", "", 10), ("nnnn", "pp", 0),
+        ("pppp", "pp", 10), ("ffff", "pp", 0), ("pppp", "ff", 6), ("ppff", "pp", 5), ("ppff", "ff", 3),
+        ("pppp", "", 10), ("ppff", "", 5), ("", "pp", 10), ("", "pf", 8), ("ppp", "pff", 7.33), ("", "", 10),
+        ("nnnn", "pp", 0),
     ],
 )  # fmt: skip
 def test_values_earn_first(values, others, score):
@@ -27,8 +28,11 @@ def test_values_earn_first(values, others, score):
 
 @pytest.mark.parametrize(
     ("values", "others", "held"),
-    [("pppp", "pp", 0), ("ffff", "ff", 0), ("nnnn", "nn", 10), ("pppn", "pp", 2.5), ("pppp", "pn", 2), ("fffn", "pp", 2.5)],
-)
+    [
+        ("pppp", "pp", 0), ("ffff", "ff", 0), ("nnnn", "nn", 10), ("pppn", "pp", 2.5), ("pppp", "pn", 2),
+        ("fffn", "pp", 2.5),
+    ],
+)  # fmt: skip
 def test_what_was_not_judged_is_held_back(values, others, held):
     """As much as the exercise would earn more, had those tests passed."""
     assert held_back(10, outcomes(values, others)) == held

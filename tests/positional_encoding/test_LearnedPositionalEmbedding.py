@@ -15,6 +15,7 @@ from autograder.checking import (
     agree_types,
     close,
     covers,
+    default_dtype,
     leaves_no_state,
     noncontiguous,
     raises,
@@ -32,7 +33,7 @@ def table_of(module, max_len, d_model):
             return parameter
     raise Mismatch(
         f"a parameter of max_len * d_model = {max_len * d_model} numbers",
-        f"parameters of {[parameter.numel() for parameter in parameters]} numbers",
+        "parameters of other sizes" if parameters else "no parameter",
         "nn.Parameter makes a tensor a parameter of its module",
     )
 
@@ -226,6 +227,13 @@ def test_training_and_evaluation_agree(student, reference, inputs):
     for mode in (False, True):
         ours.train(mode)
         agree(ours, model, x, hint="dropout is no part of this module")
+
+
+@covers(12)
+def test_default_dtype_does_not_matter(student, reference, inputs):
+    """the result does not depend on the default dtype"""
+    with default_dtype(torch.float64):
+        agree_types(*pair(student, reference, inputs.randn(6, 4)), inputs.randn(2, 5, 4))
 
 
 @covers(12)
