@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo notebooks test test-slow test-gpu check bench prove
+.PHONY: setup demo notebooks test test-slow test-gpu lint check bench prove
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -30,10 +30,11 @@ test-slow: setup
 test-gpu: setup
 	$(BIN)/python -m pytest -m "not slow" -k cuda
 
-check: setup
+lint: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+
+check: lint test
 
 bench: setup
 	$(BIN)/python -m benchmarks.compare

@@ -201,7 +201,7 @@ class Pool:
         """Takes leave of a job; its paper is given to another, or left for review if that happened before."""
         self._poll.unregister(job.socket)
         self.jobs.remove(job)
-        died = job.end()
+        died = job.end(patience_s=0 if why else LEAVE_S)  # it closed its socket: it is about to end by itself
         if job.task is None:
             self._failed_starts += not job.is_ready
             if self._failed_starts >= STARTS:

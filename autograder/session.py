@@ -60,9 +60,7 @@ class Session:
         """Another conversation about the same submission, with children of its own, and this one's clock."""
         given = (self.sandbox, self.program, self.exercises, self.reference, self.cells)
         problems = dict(self.problems)
-        return Session(
-            *given, patience_s=patience_s, replaced=self.replaced, problems=problems, _started=self._started
-        )
+        return Session(*given, patience_s=patience_s, replaced=self.replaced, problems=problems, _started=self._started)
 
     # --- life of a child
 

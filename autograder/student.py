@@ -122,15 +122,16 @@ class Student:
         one.noted = noted
         results = _Remote.apply(one, *one.tensors) if one.message.keep else one.forward()  # type: ignore[no-untyped-call]
         made = (callee if isinstance(callee, str) else "", args, kwargs)
+
+        def handle(number: int) -> Handle:
+            return self._handles.get(number, made, one.answer, one.after)
+
         try:
-            value = wire.unpack(
-                one.answer.value,
-                list(results),
-                lambda number: self._handles.get(number, made, one.answer, one.after),
-                Foreign.of,
-            )
+            value = wire.unpack(one.answer.value, list(results), handle, Foreign.of)
             if self._sent is None:
                 self._handles.receive(one.answer, one.after)
+                if one.answer.containers is not None:
+                    _refill([args, kwargs], wire.unpack(one.answer.containers, one.arguments_now(), handle, Foreign.of))
         except _MALFORMED as error:
             raise self._session.malformed(error) from error
         if self._sent is None:
@@ -192,6 +193,10 @@ class _OneCall:
             raise self.session.malformed(error) from error
         self.answer = answer
         return tuple(results)
+
+    def arguments_now(self) -> list[torch.Tensor]:
+        """The tensors that the arguments are made of after the call; those that were given are the same objects."""
+        return [self.tensors[n] if n >= 0 else self.after[i] for i, n in enumerate(self.answer.origins)]
 
     def _settle(self, answer: wire.Returned, storages: list[torch.UntypedStorage]) -> None:
         """Does outside what the call did to its arguments."""
@@ -304,6 +309,23 @@ def _overwrite(mine: torch.UntypedStorage, now: torch.UntypedStorage) -> None:
     if now.nbytes() > mine.nbytes():
         mine.resize_(now.nbytes())
     mine.copy_(now)
+
+
+def _refill(mine: Any, now: Any) -> Any:
+    """What stands in the place of `mine` after a call: the same list or dict with its content now, or another value."""
+    if isinstance(mine, list) and isinstance(now, list):
+        mine[:] = [_refill(mine[i], value) if i < len(mine) else value for i, value in enumerate(now)]
+        return mine
+    if isinstance(mine, dict) and isinstance(now, dict):
+        content = {key: _refill(mine[key], value) if key in mine else value for key, value in now.items()}
+        mine.clear()
+        mine.update(content)
+        return mine
+    if isinstance(mine, tuple) and isinstance(now, tuple) and len(mine) == len(now):
+        for old, new in zip(mine, now, strict=True):
+            _refill(old, new)
+        return mine
+    return now
 
 
 def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:

@@ -195,7 +195,9 @@ class Suite:
 
     def outcomes(self, exercise: str, verdict: Verdict, cause: Cause | None, message: str) -> list[Outcome]:
         """The same outcome for each test of an exercise that is not run at all."""
-        blank = [self._blanks[item.nodeid] for item in self._items[exercise]] or [Outcome(exercise, "the hidden suite", True)]
+        blank = [self._blanks[item.nodeid] for item in self._items[exercise]] or [
+            Outcome(exercise, "the hidden suite", True)
+        ]
         return [replace(each, verdict=verdict, cause=cause, message=message) for each in blank]
 
     def run(self, exercise: str, case: Case) -> list[Outcome]:

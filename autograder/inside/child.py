@@ -36,6 +36,7 @@ class Arrived:
     storages: list[torch.UntypedStorage]
     before: list[torch.Tensor]  # bytes of each storage
     tensors: list[torch.Tensor]
+    values: tuple[Any, Any]  # args and kwargs, made of these tensors
     random_state: torch.Tensor
 
 
@@ -139,19 +140,22 @@ class Child:
         args, kwargs = self.unpack(message.args, tensors), self.unpack(message.kwargs, tensors)
         target = self.modules.target(message.target, self.space, message.modules, tensors)
         self._put_under_test(message.target)
-        arrived = Arrived(message.views, storages, before, tensors, _enter(message.state))
+        arrived = Arrived(message.views, storages, before, tensors, (args, kwargs), _enter(message.state))
+        containers = _identity(arrived.values)
         try:
             result = target(*args, **kwargs)
             state = _left(message.state, arrived.random_state)
         finally:
             _set_modes(wire.State())
-        return self.returned(message, result, arrived, state)
+        return self.returned(message, result, arrived, state, _identity(arrived.values) != containers)
 
     def unpack(self, tree: object, tensors: list[torch.Tensor]) -> Any:
         """A value of a message from outside."""
         return wire.unpack(tree, tensors, self.modules.__getitem__, _foreign)
 
-    def returned(self, message: wire.Call, result: object, arrived: Arrived, state: wire.State) -> bytes:
+    def returned(
+        self, message: wire.Call, result: object, arrived: Arrived, state: wire.State, has_other_content: bool
+    ) -> bytes:
         """The answer to a call: its result, and the arguments where they are no longer what they were."""
         packer = wire.Packer(self.modules.number_of)
         numbers = {id(tensor): number for number, tensor in enumerate(arrived.tensors)}
@@ -167,6 +171,9 @@ class Child:
                 answer.moved.append((number, packer.tensor(tensor.detach())))
             gradient = tensor.grad if tensor.is_leaf else None
             answer.arguments.append((tensor.requires_grad, -1 if gradient is None else packer.tensor(gradient)))
+        if has_other_content:
+            answer.containers = packer.value(list(arrived.values))
+            answer.origins = [numbers.get(id(tensor), -1) for tensor in packer.tensors]
         arguments = {module.number for module in message.modules if message.target != f"#{module.number}"}
         for number in sorted({*packer.modules, *arguments}):  # a module that was called ran with the outside's tensors
             answer.modules.append(self.modules.state(number, packer))
@@ -204,6 +211,15 @@ def _nothing(*args: object, **kwargs: object) -> None:
 
 def _foreign(kind: str) -> object:
     raise TypeError(f"a {kind} cannot travel into the box")
+
+
+def _identity(value: object) -> object:
+    """Which things stand where in a nest of lists, tuples and dicts."""
+    if isinstance(value, list | tuple):
+        return [_identity(item) for item in value]
+    if isinstance(value, dict):
+        return [(key, _identity(item)) for key, item in value.items()]
+    return id(value)
 
 
 def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:

@@ -40,10 +40,7 @@ class Lost:
             def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
                 return self._gradients(kept["answer"], tensors, ctx.needs_input_grad, gradients)
 
-        if tensors:
-            results = Asked.apply(*tensors)  # type: ignore[no-untyped-call]
-        else:
-            results = self._exchange(packer.frame(ask), kept)[1]
+        results = Asked.apply(*tensors) if tensors else self._exchange(packer.frame(ask), kept)[1]  # type: ignore[no-untyped-call]
         return self._child.unpack(kept["answer"].value, list(results))
 
     def _gradients(

@@ -139,6 +139,8 @@ class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     written: list[tuple[Number, Number]] = []  # storage of the call -> storage of this message with its bytes now
     moved: list[tuple[Number, Number]] = []  # argument whose shape, strides or storage changed -> tensor that it is now
     arguments: list[tuple[bool, Number]] = []  # each tensor argument now: requires_grad, tensor that is its .grad or -1
+    containers: Any = None  # [args, kwargs] now, where a list or dict among them has other content than before
+    origins: list[Number] = []  # with `containers`: the argument that each tensor of this message is, or -1
     modules: list[Module] = []
     forbidden: str = ""  # the operator that the exercise under test used and may not
 

@@ -35,11 +35,11 @@ def engine(monkeypatch):
     asked = {}
 
     def stand_in(judge=None, faults=()):
-        def grade_class(course, lesson, submissions, *, device, box, on_result):
+        def grade_class(course, lesson, submissions, *, device, box, on_result, **_):
             asked.update(device=device, box=box, students=[one.student for one in submissions])
             results = [(judge or all_right)(one) for one in submissions]
-            for result in results:
-                on_result(Graded(result, details=("printed: hello",)))
+            for number, result in enumerate(results):
+                on_result(Graded(result, details=("printed: hello",)), number)
             return Results(lesson.name, device, box, tuple(results), faults=tuple(faults))
 
         monkeypatch.setattr(marking, "grade_class", grade_class)

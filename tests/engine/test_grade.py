@@ -191,7 +191,7 @@ def test_mess_left_behind_costs_its_own_exercise_only(grade):
 
 def test_the_same_submission_gives_the_same_bytes(grade, tiny):
     """Random answers, addresses and set order aside: two runs say the same, but for the seconds."""
-    wrong = "def double(x):\n    raise ValueError(f'{object()} {hash(\"x\")} {set(\"abcdef\")}')"
+    wrong = 'def double(x):\n    raise ValueError(f\'{object()} {hash("x")} {set("abcdef")}\')'
 
     def said():
         graded = grade(double=wrong)

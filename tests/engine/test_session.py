@@ -168,7 +168,7 @@ def test_an_exercise_that_cannot_be_defined_says_why(student_of):
     with pytest.raises(StudentMissing) as caught:
         student.f()
     assert caught.value.text == "f could not be defined: NameError"
-    forged = "M = b'{\"type\":\"Ran\",\"kind\":\"SECRET 3.14\"}'"
+    forged = 'M = b\'{"type":"Ran","kind":"SECRET 3.14"}\''
     source = f"import os\n{FRAMED}{forged}\nf = os.write(3, framed(M))"
     student = student_of(source, reference={"f": len})
     with pytest.raises(StudentError) as caught:

@@ -176,6 +176,25 @@ def test_a_write_through_a_view_is_seen_in_its_base(f):
     assert base.tolist() == [[0, 0], [5, 5], [0, 0]]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "x[0].append(5)", "x[1].pop('b')", "x[1]['new'] = [x[0]]", "x[0].clear()", "x[1]['a'][0] = 'other'", "pass",
+        "x[1]['a'] = x[1]['a'] + [1]", "del x[0][0]", "x[0][0], x[0][1] = x[0][1], x[0][0]", "x[2][0].append(None)",
+    ],
+)  # fmt: skip
+def test_what_a_call_does_to_a_container_is_seen(f, change):
+    """Lists and dicts among the arguments have the content that the call left, and are the same objects."""
+    tensor = torch.ones(2)
+    mine, theirs = ([[1, tensor, "c"], {"a": [tensor, 2.5], "b": None}, ([1],)] for _ in range(2))
+    parts = list(mine)
+    f(change)(mine)
+    exec(change, {"x": theirs})  # noqa: S102 - the test's own text
+    assert repr(mine) == repr(theirs)
+    assert all(now is before for now, before in zip(mine, parts, strict=True))
+    assert all(each is tensor for each in mine[0] if isinstance(each, torch.Tensor))
+
+
 def test_a_storage_cannot_shrink_under_the_grader(f):
     """A tensor outside never looks beyond the end of its memory."""
     x = torch.ones(1000)

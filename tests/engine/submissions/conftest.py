@@ -37,6 +37,9 @@ class Student:
     notebook: dict[str, Any]  # the release with the model's answers in it
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"student of {self.lesson.name}"
+
     def copy(self) -> dict[str, Any]:
         """The notebook, to be changed."""
         return copy.deepcopy(self.notebook)
