@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from autograder.course import Exercise
 from autograder.needs import Namespace
+from autograder.shadows import is_fragment
 from autograder.statements import Piece, compile_complaint
 from autograder.stubs import fingerprint, is_compiled, is_stub, is_value, released_stub
 
@@ -86,7 +87,9 @@ def _goes_on(piece: Piece, name: str, namespace: Namespace) -> bool:
 
 
 def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace) -> Choice:
-    graded, earlier = groups[-1], groups[:-1]
+    whole = [group for group in groups if not _breaks_off(group, groups)]
+    fragments = tuple((group[-1], "a copy of it that breaks off") for group in groups if group not in whole)
+    graded, earlier = whole[-1], whole[:-1]
     while earlier and _needs_earlier(graded, choice.exercise, namespace):
         graded = earlier.pop() + graded
     mine = [fingerprint(piece.node) for piece in graded]
@@ -96,7 +99,13 @@ def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace
         graded=tuple(graded),
         different=tuple(group[-1] for group in earlier if group not in same),
         alike=tuple(group[-1] for group in same),
+        passed_over=(*choice.passed_over, *fragments),
     )
+
+
+def _breaks_off(group: list[Piece], groups: list[list[Piece]]) -> bool:
+    """Whether an answer is the beginning of another one, word for word: a copy that was cut."""
+    return len(group) == 1 and any(is_fragment(group[0].source, other[0].source) for other in groups)
 
 
 def _needs_earlier(graded: list[Piece], name: str, namespace: Namespace) -> bool:

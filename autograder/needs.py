@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from autograder.calls import called_names, effects_in, effects_of_calls
 from autograder.names import INNER, Change, Uses, used_attributes, used_names
-from autograder.shadows import without_shadows
+from autograder.shadows import without_fragments, without_shadows
 from autograder.statements import Piece
 
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "display", "get_ipython"}
@@ -38,6 +38,7 @@ class Namespace:
     pieces: tuple[Piece, ...]
     exercises: frozenset[str]
     modules: frozenset[str] = frozenset()  # names that the release imports
+    given: Mapping[str, str] = field(default_factory=dict)  # functions that the release gives, and their text
     binders: dict[str, list[Piece]] = field(default_factory=dict)
     changers: dict[str, list[tuple[Piece, Change]]] = field(default_factory=dict)
     stars: list[Piece] = field(default_factory=list)
@@ -147,7 +148,8 @@ class Namespace:
                 for name in new:
                     wanted = self._wanted(name, piece)
                     queue += wanted
-                    shadowed |= {name} if name in self.modules and not wanted else set()
+                    lost = not wanted and (name in self.modules or name in self.given)
+                    shadowed |= {name} if lost else set()
                 if self.changers:
                     attributes |= used_attributes(piece.node)
             if not queue:
@@ -164,7 +166,7 @@ class Namespace:
 
     def _binders_of_helper(self, name: str) -> list[Piece]:
         """All bindings of a helper; those that bind an exercise too only where there is no other."""
-        pieces = self.binders.get(name, [])
+        pieces = without_fragments(self.binders.get(name, []), self.given.get(name, ""))
         return [piece for piece in pieces if not piece.binds & self.exercises] or pieces
 
 

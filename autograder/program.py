@@ -26,7 +26,7 @@ from autograder.plainer import annotation_names, runnable
 from autograder.remarks import remarks, reviews
 from autograder.rightlesson import check_lesson
 from autograder.statements import Broken, Piece, Pieces, defined_names, read_pieces
-from autograder.supplies import Supply, supplies_for
+from autograder.supplies import Supply, given_sources, supplies_for
 from autograder.textcode import merged, pieces_of_text
 from autograder.written import find_written
 
@@ -122,7 +122,7 @@ def _slice(notebook: Notebook, lesson: Lesson, others: Mapping[str, Iterable[str
 
 
 def _choices(pieces: Pieces, lesson: Lesson, names: frozenset[str]) -> tuple[Namespace, dict[str, Choice]]:
-    namespace = Namespace(pieces.code, names, frozenset(lesson.imports))
+    namespace = Namespace(pieces.code, names, frozenset(lesson.imports), given_sources(lesson))
     return namespace, {exercise.name: choose(exercise, namespace, names) for exercise in lesson.exercises}
 
 

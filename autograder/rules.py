@@ -12,6 +12,7 @@ rules.toml:
     forbidden_operators   families; each forbids every library name that holds it ("softmax": torch.softmax,
                           torch._safe_softmax, scipy.special.softmax), and every attribute of an unknown value that
                           is called so: x.softmax
+    forbidden_attributes  names of attributes that lead into the engine beside the code: "f_back"
     forbidden_functions   single paths, for what no family names
     [gradients] of        functions of which no gradient may be taken
     [gradients] except_in exercises in which gradients are the subject
@@ -48,6 +49,7 @@ class Rules:
     exercises: frozenset[str] | None
     forbidden_modules: tuple[str, ...]
     forbidden_operators: tuple[str, ...]
+    forbidden_attributes: frozenset[str]
     forbidden_functions: frozenset[str]
     no_gradient_of: frozenset[str]
     gradients_allowed_in: frozenset[str]
@@ -64,6 +66,7 @@ def read_rules(path: Path) -> Rules:
             exercises=frozenset(raw["exercises"]) if "exercises" in raw else None,
             forbidden_modules=tuple(raw["forbidden_modules"]),
             forbidden_operators=tuple(raw["forbidden_operators"]),
+            forbidden_attributes=frozenset(raw.get("forbidden_attributes", [])),
             forbidden_functions=frozenset(raw.get("forbidden_functions", [])),
             no_gradient_of=frozenset(gradients.get("of", [])),
             gradients_allowed_in=frozenset(gradients.get("except_in", [])),
@@ -110,6 +113,8 @@ def _forbidden(reference: Reference, rules: Rules, own: frozenset[str]) -> str:
     """What to call a forbidden use; empty where it is none."""
     if reference.path:
         return reference.path if is_forbidden_path(reference.path, rules) else ""
+    if reference.attribute in rules.forbidden_attributes:
+        return reference.attribute
     known = reference.attribute in own and not reference.of_argument
     names = {_plain(family) for family in rules.forbidden_operators}
     return f"Tensor.{reference.attribute}" if not known and _plain(reference.attribute) in names else ""

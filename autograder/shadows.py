@@ -2,7 +2,8 @@
 
 When the answer was written the name meant what it means everywhere; the cell below is nobody's answer. So code that
 calls a built-in by its name, or asks a module for something, goes on with the built-in and the module, unless the name
-was bound to a function or class of the student's own. Runs nothing.
+was bound to a function or class of the student's own. Copies of a helper that
+break off are nobody's answer either. Runs nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,17 @@ def without_shadows(name: str, binders: list[Piece], source: str, modules: froze
     if is_module and re.search(rf"\b{re.escape(name)}\s*\.", source):
         return [each for each in binders if not _is_value(each)]
     return binders
+
+
+def without_fragments(binders: list[Piece], released: str) -> list[Piece]:
+    """The statements that bind a helper, without copies that break off of one of them or of the release's own."""
+    sources = [each.source for each in binders] + [released]
+    return [each for each in binders if not any(is_fragment(each.source, source) for source in sources)]
+
+
+def is_fragment(source: str, whole: str) -> bool:
+    """Whether a definition is the beginning of another one, word for word, and not all of it."""
+    return whole.startswith(("def ", "class ", "@")) and len(source) < len(whole) and whole.startswith(source.rstrip())
 
 
 def _is_called(name: str, source: str) -> bool:

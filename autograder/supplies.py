@@ -32,7 +32,7 @@ class Supply:
 
 def supplies_for(names: Iterable[str], lesson: Lesson) -> dict[str, Supply]:
     """What the release has for these names, imports first, then its functions in its own order."""
-    offered = _offered(tuple(lesson.imports.items()), lesson.model_cells, lesson.given)
+    offered = _offer(lesson)
     wanted, queue = set[str](), [name for name in names if name in offered]
     while queue:
         name = queue.pop()
@@ -40,6 +40,15 @@ def supplies_for(names: Iterable[str], lesson: Lesson) -> dict[str, Supply]:
             wanted.add(name)
             queue += [each for each in offered[name].needs if each in offered]
     return {name: supply for name, supply in offered.items() if name in wanted}
+
+
+def given_sources(lesson: Lesson) -> dict[str, str]:
+    """The text of each function and class that the release gives."""
+    return {name: supply.source for name, supply in _offer(lesson).items() if not supply.is_import}
+
+
+def _offer(lesson: Lesson) -> Mapping[str, Supply]:
+    return _offered(tuple(lesson.imports.items()), lesson.model_cells, lesson.given)
 
 
 @lru_cache(maxsize=16)

@@ -26,7 +26,7 @@ import torch
 
 from autograder.inside.child import SOCKET, Child
 from autograder.inside.confine import Limits, confine, die_with_parent
-from autograder.inside.forbidden import Watch, install
+from autograder.inside.forbidden import Watch, install, seal
 
 CONTROL_BYTES = 65_536
 GRACE_S = 0.05  # for a child that is dying by itself: its signal tells why
@@ -128,6 +128,7 @@ def _become_child(request: Fork, watch: Watch, channel: int, pipe: int) -> NoRet
         os.environ.clear()
         child = Child(request.limits, watch)  # before seccomp: asking a socket for its kind is a system call of its own
         confine(request.limits, request.readable, landlock=request.landlock, seccomp=request.seccomp)
+        seal()
         child.serve()
     except BaseException:
         traceback.print_exc()

@@ -1,5 +1,6 @@
 """A class run: nothing twice, nothing lost, no mark changed in silence."""
 
+import io
 import json
 import os
 import random
@@ -26,8 +27,9 @@ from autograder.paper import Paper
 from autograder.results import to_json
 
 LESSON = "attention_from_scratch"
-RIGHT = "def softmax(x, dim=-1):\n    return right(x)"
-WRONG = "def softmax(x, dim=-1):\n    return wrong(x)"
+RIGHT = "def softmax(x, dim=-1):\n    return x.exp()"
+WRONG = "def softmax(x, dim=-1):\n    'wrong'\n    return x"
+SLOW = "def softmax(x, dim=-1):\n    'timeout'\n    return x"
 
 
 class Judges:
@@ -90,7 +92,7 @@ def grade(course, judges, empty_gradebook):
         found = sorted((course.root / "submitted").iterdir())
         submissions = [Submission(one.name, one / LESSON / f"{LESSON}.ipynb") for one in found]
         wanted = [one for one in submissions if students is None or one.student in students]
-        console = Console(file=open(os.devnull, "w"))  # noqa: SIM115
+        console = Console(file=io.StringIO())
         return grade_into_course(
             course, LESSON, wanted, device="cpu", box="landlock", console=console, options=Options(**options)
         )
@@ -159,7 +161,7 @@ def test_only_the_changed_exercise_runs_again(grade, judges, hand_in, filled):
 
 def test_a_verdict_by_the_clock_is_not_kept(grade, judges, hand_in, filled):
     """A machine may be slow once: what timed out is run again, nothing else is."""
-    hand_in("ada", filled(softmax="def softmax(x, dim=-1):\n    return timeout(x)"))
+    hand_in("ada", filled(softmax=SLOW))
     grade()
     grade()
     assert judges.ran == [("ada", "softmax")]

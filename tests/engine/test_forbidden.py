@@ -93,3 +93,21 @@ def test_who_calls_a_guilty_exercise_is_not_blamed(kernels_alone):
 def test_the_model_is_not_accused(kernels_alone):
     """The model answers keep full marks with the kernels replaced."""
     assert all(exercise.score == exercise.max_score for exercise in kernels_alone().values())
+
+
+@pytest.mark.parametrize(
+    "listing",
+    ["gc.get_objects()", "gc.get_referrers(torch.softmax)", "[sys.settrace(print)]", "[threading.setprofile(print)]"],
+)
+def test_the_watch_cannot_be_looked_for(kernels_alone, listing):
+    """The functions that list or trace objects are gone, so an answer that would switch the watch off earns nothing."""
+    exercises = kernels_alone(
+        softmax=f"""import gc, sys, threading
+def softmax(x, dim=-1):
+    for found in {listing}:
+        if type(found).__name__ == "Watch":
+            found.judged = frozenset()
+    return torch.softmax(x, dim)
+"""
+    )
+    assert exercises["softmax"].score == 0

@@ -49,6 +49,12 @@ def function(body: str) -> str:
 
 
 BODIES = [
+    "import gc\nreturn gc.get_objects()[0]",
+    "import sys\nreturn sys._getframe(1).f_locals['self']",
+    "import inspect\nreturn inspect.stack()",
+    "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    return error.__traceback__.tb_frame",
+    "return torch.library.get_kernel('aten::_softmax', 'CPU')",
+    "from autograder.inside import child\nreturn child",
     "return torch.softmax(x, dim)",
     "return x.softmax(dim)",
     "return (x * 1).softmax(dim)",
