@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from autograder.course import Lesson

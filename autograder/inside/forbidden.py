@@ -21,7 +21,7 @@ import itertools
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,28 +84,31 @@ class Watch:
         return self.under_test
 
 
-def _code_of(value: object, depth: int = 4) -> Iterable[types.CodeType]:
+def _code_of(value: object, depth: int = 6) -> Iterator[types.CodeType]:
     """The code objects of a callable: functions with what is nested in them, methods, what is wrapped."""
-    if depth == 0:
-        return
     if isinstance(value, types.CodeType):
         yield value
         for constant in value.co_consts:
-            yield from _code_of(constant, depth) if isinstance(constant, types.CodeType) else ()
-    elif isinstance(value, functools.partial):
-        yield from _code_of(value.func, depth - 1)
-    elif isinstance(value, types.FunctionType):
-        yield from _code_of(value.__code__, depth)
-        for cell in value.__closure__ or ():
-            if _filled(cell) and isinstance(cell.cell_contents, types.FunctionType):
-                yield from _code_of(cell.cell_contents, depth - 1)
-    elif isinstance(value, type):
-        for member in vars(value).values():
-            yield from _code_of(getattr(member, "__func__", member), depth - 1)
-    elif isinstance(value, types.MethodType):
-        yield from _code_of(value.__func__, depth - 1)
-    elif not isinstance(value, types.BuiltinFunctionType) and callable(value):
-        yield from _code_of(type(value).__dict__.get("__call__"), depth - 1)
+            yield from _code_of(constant, 0)
+    elif depth:
+        for part in _parts(value):
+            yield from _code_of(part, depth - 1)
+
+
+def _parts(value: object) -> list[object]:
+    """What a callable calls in its turn, as far as it can be seen."""
+    if isinstance(value, functools.partial):
+        return [value.func]
+    if isinstance(value, types.MethodType):
+        return [value.__func__]
+    if isinstance(value, types.FunctionType):
+        closure = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        return [value.__code__, *(held for held in closure if isinstance(held, types.FunctionType))]
+    if isinstance(value, type):
+        return [getattr(member, "__func__", member) for member in vars(value).values()]
+    if callable(value) and not isinstance(value, types.BuiltinFunctionType):
+        return [type(value).__dict__.get("__call__")]
+    return []
 
 
 def seal() -> None:

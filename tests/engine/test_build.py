@@ -169,7 +169,7 @@ def test_same_as_nbgrader(course: Course) -> None:
     command = [sys.executable, "-m", "nbgrader", "generate_assignment", "tiny"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls alembic by its name
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPO.root)}
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         command, cwd=course.root, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 from autograder.cache import Cache, Mark, Record
 from autograder.collection import Submission
 from autograder.course import Course

@@ -110,8 +110,9 @@ def without_seconds(run):
 @pytest.fixture
 def score_in_gradebook(course):
     """The score that nbgrader has: score_in_gradebook("ada", "softmax", manual=None) -> (auto, manual)."""
-    from autograder.gradebook import course_directory
     from nbgrader.api import Gradebook
+
+    from autograder.gradebook import course_directory
 
     def look(student, exercise, manual=None):
         with Gradebook(course_directory(course).db_url) as gradebook:
@@ -313,8 +314,9 @@ def test_what_is_gone_is_written_again(grade, judges, hand_in, filled, course, s
 
 def test_a_mark_that_somebody_changed_is_set_right(grade, hand_in, filled, course, score_in_gradebook):
     """The machine's score is the machine's."""
-    from autograder.gradebook import course_directory
     from nbgrader.api import Gradebook
+
+    from autograder.gradebook import course_directory
 
     hand_in("ada", filled(softmax=RIGHT))
     grade()
@@ -395,7 +397,7 @@ def test_a_killed_run_goes_on_where_it_was(real_class, autograder_in, course_in,
     command = [sys.executable, "-c", "from autograder.cli import main; main()", *grade]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     for _ in range(20):
-        run = subprocess.Popen(command, cwd=real_class.root, env=environment, stderr=subprocess.DEVNULL)  # noqa: S603
+        run = subprocess.Popen(command, cwd=real_class.root, env=environment, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.2, 12))
         run.send_signal(signal.SIGKILL)
         run.wait()

@@ -36,7 +36,7 @@ def attempt(layer, attack, *arguments):
     code += ["    print('done', flush=True)", "except BaseException as error:"]
     code += ["    print(type(error).__name__, getattr(error, 'errno', '') or '', flush=True)", "os._exit(0)"]
     command = [sys.executable, "-c", "\n".join(code), *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - our own interpreter
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return (ran.stdout.split() or [f"exit {ran.returncode} {ran.stderr[-300:]}"])[0]
 
 
@@ -142,7 +142,7 @@ def test_a_child_does_not_outlive_its_parent():
     lines += ["if os.fork() == 0: die_with_parent(parent); print(os.getpid(), flush=True); time.sleep(60)"]
     code = "\n".join([*lines, "signal.pause()"])
     started = time.monotonic()
-    zygote = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)  # noqa: S603
+    zygote = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert int(zygote.stdout.readline()) != zygote.pid
     finally:
