@@ -17,6 +17,9 @@ from autograder.shadows import is_fragment
 from autograder.statements import Piece, compile_complaint
 from autograder.stubs import fingerprint, is_compiled, is_stub, is_value, released_stub
 
+BREAKS_OFF = "a copy of it that breaks off"
+MAX_COMPARED = 50  # answers of one name, word for word
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -88,7 +91,7 @@ def _goes_on(piece: Piece, name: str, namespace: Namespace) -> bool:
 
 def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace) -> Choice:
     whole = [group for group in groups if not _breaks_off(group, groups)]
-    fragments = tuple((group[-1], "a copy of it that breaks off") for group in groups if group not in whole)
+    fragments = tuple((group[-1], BREAKS_OFF) for group in groups if group not in whole)
     graded, earlier = whole[-1], whole[:-1]
     while earlier and _needs_earlier(graded, choice.exercise, namespace):
         graded = earlier.pop() + graded
@@ -105,7 +108,11 @@ def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace
 
 def _breaks_off(group: list[Piece], groups: list[list[Piece]]) -> bool:
     """Whether an answer is the beginning of another one, word for word: a copy that was cut."""
-    return len(group) == 1 and any(is_fragment(group[0].source, other[0].source) for other in groups)
+    return (
+        len(group) == 1
+        and len(groups) <= MAX_COMPARED
+        and any(is_fragment(group[0].source, other[0].source) for other in groups)
+    )
 
 
 def _needs_earlier(graded: list[Piece], name: str, namespace: Namespace) -> bool:

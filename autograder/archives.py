@@ -120,9 +120,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise GraderError(
-            f"{folder} cannot be listed ({error.strerror}). Give yourself the right to read it."
-        ) from error
+        raise GraderError(f"{folder} cannot be listed ({error.strerror}). Give yourself the right to read it.") from error
     return [entry for entry in entries if not is_passed_over(entry.name)]
 
 
@@ -209,9 +207,7 @@ def _why_refused(member: zipfile.ZipInfo) -> str:
     if member.flag_bits & 1:
         return "is locked with a password"
     if member.file_size > _most(member):
-        return (
-            f"would unpack to {member.file_size / 1e6:,.0f} MB, more than {_most(member) // 1_000_000} MB, and was not"
-        )
+        return f"would unpack to {member.file_size / 1e6:,.0f} MB, more than {_most(member) // 1_000_000} MB, and was not"
     return ""
 
 

@@ -94,13 +94,15 @@ class Cache:
         """Keeps verdicts by exercise, each with its key, and the notes of the run with a key of their own."""
         with self._writing() as base:
             for exercise, (key, verdict) in verdicts.items():
-                packed = _packed(verdict, student, exercise, key)
-                base.execute("REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (lesson, student, exercise, device, key, *packed))
-            base.execute("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", (lesson, student, notes[0], *_packed(notes[1], student, notes[0])))
+                row = (lesson, student, exercise, device, key, *_packed(verdict, student, exercise, key))
+                base.execute("REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            noted = (lesson, student, notes[0], *_packed(notes[1], student, notes[0]))
+            base.execute("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
 
     def notes(self, lesson: str, student: str, key: str) -> list[str]:
         """The notes that were kept with this key."""
-        rows = self._read("SELECT data, digest FROM notes WHERE lesson = ? AND student = ? AND key = ?", lesson, student, key)
+        where = "SELECT data, digest FROM notes WHERE lesson = ? AND student = ? AND key = ?"
+        rows = self._read(where, lesson, student, key)
         return next((found for data, digest in rows if (found := _unpacked(data, list[str], digest, student, key))), [])
 
     # --- what the gradebook had
@@ -120,7 +122,8 @@ class Cache:
         """Notes that all this stands in the gradebook now."""
         with self._writing() as base:
             for exercise, mark in marks.items():
-                base.execute("REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", (lesson, student, exercise, *_packed(mark, student, exercise)))
+                row = (lesson, student, exercise, *_packed(mark, student, exercise))
+                base.execute("REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", row)
             base.execute("REPLACE INTO records VALUES (?, ?, ?, ?)", (lesson, student, *_packed(record, student)))
 
     def standing(self, lesson: str) -> str:

@@ -46,9 +46,7 @@ class _Known(FileNameCollectorPlugin):  # type: ignore[misc]  # nbgrader has no 
         return self.whose.get(Path(submitted_file).parent.name)
 
 
-def collect(
-    course: Course, lesson: str, collection: Collection, *, zone: str = "UTC", replace: bool = False
-) -> Collected:
+def collect(course: Course, lesson: str, collection: Collection, *, zone: str = "UTC", replace: bool = False) -> Collected:
     """Puts each submission where nbgrader looks for it; one that lies there already stays, unless `replace` is set.
 
     `zone` is where the platform's dates are written that name no zone. Raises GraderError where nbgrader cannot write.
@@ -96,9 +94,7 @@ def _ending(submission: Submission) -> str:
     return ".py" if path is not None and path.suffix.lower() == ".py" else ".ipynb"
 
 
-def _run_nbgrader(
-    directory: Any, lesson: str, downloaded: str, whose: dict[str, dict[str, Any]], replace: bool
-) -> None:
+def _run_nbgrader(directory: Any, lesson: str, downloaded: str, whose: dict[str, dict[str, Any]], replace: bool) -> None:
     app = ZipCollectApp(config=directory.config, log=_quiet(), parent=None)
     app.coursedir = directory
     app.coursedir.assignment_id = lesson

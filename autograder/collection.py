@@ -70,9 +70,7 @@ class _Hand:
             self.others.append(each)
 
 
-def find_submissions(
-    path: Path, lesson: str, student: str | None = None, scratch: Path | None = None
-) -> list[Submission]:
+def find_submissions(path: Path, lesson: str, student: str | None = None, scratch: Path | None = None) -> list[Submission]:
     """All submissions at a path, or the one of `student`; see `read_collection`."""
     return list(read_collection(path, Wanted(lesson), student, scratch).submissions)
 
@@ -91,8 +89,7 @@ def read_collection(path: Path, wanted: Wanted, student: str | None = None, scra
         found = replace(found, submissions=tuple(each for each in found.submissions if each.student == student))
         if not found.submissions:
             raise GraderError(
-                f"{path} has no submission of {student!r} to {wanted.lesson}. Check the name: the folder's or the "
-                "file's."
+                f"{path} has no submission of {student!r} to {wanted.lesson}. Check the name: the folder's or the file's."
             )
     if not found.submissions:
         left = f" Not understood: {_names(list(found.not_understood))}." if found.not_understood else ""
@@ -207,9 +204,7 @@ def _of_members(submission: Submission, claim: Claim) -> list[Submission]:
 
 def _last(submissions: list[Submission]) -> Submission:
     """The newest of what one student handed in alone and with groups."""
-    *others, taken = sorted(
-        submissions, key=lambda each: (each.path is not None, each.when.timestamp() if each.when else 0)
-    )
+    *others, taken = sorted(submissions, key=lambda each: (each.path is not None, each.when.timestamp() if each.when else 0))
     names = [each.path.name for each in others if each.path]
     more = f" Handed in also: {_names(names)}, not graded." if names else ""
     return replace(taken, message=(taken.message + more).strip())
@@ -221,9 +216,7 @@ def _told_apart(submissions: list[Submission]) -> list[Submission]:
     for each in submissions:
         counts[each.student] = counts.get(each.student, 0) + 1
     return [
-        replace(
-            each, student=_folder_name(f"{each.student}_{each.number}" if counts[each.student] > 1 else each.student)
-        )
+        replace(each, student=_folder_name(f"{each.student}_{each.number}" if counts[each.student] > 1 else each.student))
         for each in submissions
     ]
 

@@ -23,13 +23,12 @@ from autograder.errors import GraderError, SubmissionError
 from autograder.roster import missing, read_roster, with_roster
 from autograder.textfile import read_regular_file
 
+ACCOUNT = "collection.txt"
 NOTES = "collected.json"  # what `autograder collect` knew of a submission and nbgrader's folders do not hold
 
 
 @contextmanager
-def open_collection(
-    course: Course, lesson: str, paths: Sequence[Path], student: str | None = None
-) -> Iterator[Collection]:
+def open_collection(course: Course, lesson: str, paths: Sequence[Path], student: str | None = None) -> Iterator[Collection]:
     """The submissions at all paths, one for each student; raises GraderError where a path holds none.
 
     The roster is the course's roster.csv; it is asked only where a path is a class's, and no student is named.
@@ -42,6 +41,8 @@ def open_collection(
         roster = course.root / "roster.csv"
         if collection.is_class and student is None and roster.exists():
             collection = with_roster(collection, read_roster(roster))
+        if holds_many:
+            _write_account(course.state / lesson / ACCOUNT, collection)
         yield collection
 
 
@@ -50,6 +51,10 @@ def account(collection: Collection) -> tuple[str, ...]:
     people, files = missing(collection), collection.not_understood
     lines = [f"no notebook of: {', '.join(people)}"] if people else []
     return (*lines, *(f"not understood, nobody's submission: {name}" for name in files))
+
+
+def _write_account(path: Path, collection: Collection) -> None:
+    path.write_text("".join(f"{line}\n" for line in account(collection) or ["every file was understood"]), "utf-8")
 
 
 def write_notes(course: Course, lesson: str, collected: Mapping[Path, Submission]) -> None:
@@ -66,9 +71,7 @@ def _notes(course: Course, lesson: str) -> dict[str, str]:
     try:
         read: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise GraderError(
-            f"{path} cannot be read ({error}). Delete it; `autograder collect` writes it anew."
-        ) from error
+        raise GraderError(f"{path} cannot be read ({error}). Delete it; `autograder collect` writes it anew.") from error
     return read
 
 

@@ -33,7 +33,8 @@ PACKAGES = ("torch", "numpy", "pytest", "safetensors", "msgspec")
 NOT_RUN = ("promises.toml", "samples.py", "alternatives.py", "held_back.py")  # of a lesson's suites; for proving them
 WORD = re.compile(r"[^\W\d]\w*")
 REACHES_ALL = frozenset(
-    ("globals", "locals", "vars", "eval", "exec", "getattr", "__dict__", "__main__", "__globals__", "sys", "inspect", "gc", "importlib")
+    ("globals", "locals", "vars", "eval", "exec", "getattr", "sys", "inspect", "gc", "importlib")
+    + ("__dict__", "__main__", "__globals__")
 )
 
 

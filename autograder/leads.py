@@ -53,7 +53,5 @@ def _likeness(exercise: str, name: str) -> float:
 
 
 def _plain(name: str) -> str:
-    words = [
-        word for word in re.split(r"[_\d]+", name.lower()) if word not in ("", "my", "own", "new", "solution", "v")
-    ]
+    words = [word for word in re.split(r"[_\d]+", name.lower()) if word not in ("", "my", "own", "new", "solution", "v")]
     return "".join(words)

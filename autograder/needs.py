@@ -116,9 +116,7 @@ class Namespace:
 
     def _is_object(self, name: str) -> bool:
         """Whether a name is bound to something that a method can change: not only to functions, classes and modules."""
-        return any(
-            not isinstance(piece.node, (*INNER, ast.Import, ast.ImportFrom)) for piece in self.binders.get(name, [])
-        )
+        return any(not isinstance(piece.node, (*INNER, ast.Import, ast.ImportFrom)) for piece in self.binders.get(name, []))
 
     def changes_of(self, name: str, attributes: Iterable[str] = ()) -> list[Piece]:
         """Statements that change what a needed name is bound to; of a module only the given attributes."""

@@ -82,9 +82,7 @@ def _cells_of_text(text: str, path: Path) -> tuple[list[Cell], list[str]]:
 
 
 def _numbered(cells: Iterable[ScriptCell]) -> list[Cell]:
-    return [
-        Cell(number, kind, clean(source), grade_id) for number, (kind, source, grade_id) in enumerate(cells, start=1)
-    ]
+    return [Cell(number, kind, clean(source), grade_id) for number, (kind, source, grade_id) in enumerate(cells, start=1)]
 
 
 def _cells_of_json(text: str) -> tuple[list[Cell], list[str]]:
@@ -129,9 +127,7 @@ def _cells_of_conflict(sides: tuple[str, str]) -> list[Cell]:
             read.append([])
     if read[0] and read[0] == read[1]:
         return read[0]
-    raise NotANotebookError(
-        "holds marks of a merge conflict (<<<<<<<, >>>>>>>), and which side is meant cannot be told"
-    )
+    raise NotANotebookError("holds marks of a merge conflict (<<<<<<<, >>>>>>>), and which side is meant cannot be told")
 
 
 def _parse_json(text: str) -> tuple[Any, list[str]]:

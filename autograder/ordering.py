@@ -11,6 +11,8 @@ import ast
 from autograder.needs import Namespace
 from autograder.statements import Piece
 
+MAX_NAMES = 100  # that one statement is followed through
+
 
 def in_order(run: set[int], namespace: Namespace) -> list[int]:
     """Numbers of the statements in the order in which they run; star imports go first, so that they hide nothing."""
@@ -34,8 +36,14 @@ def in_order(run: set[int], namespace: Namespace) -> list[int]:
 
 
 def _read_at_once(piece: Piece, first: dict[str, Piece], namespace: Namespace) -> list[Piece]:
-    """Statements further down that bind for the first time what a statement reads while it runs."""
-    names = namespace.uses(piece).now & first.keys()
+    """Statements further down that bind for the first time what a statement, or a function that it may call, reads
+    while it runs.
+    """
+    names = sorted(namespace.uses(piece).now & first.keys())
+    for name in names:  # it grows
+        binder = first[name]
+        if isinstance(binder.node, ast.FunctionDef) and len(names) < MAX_NAMES:
+            names += sorted((namespace.uses(binder).later & first.keys()) - set(names))
     found = {first[name].index: first[name] for name in names if first[name].index > piece.index}
     return [found[index] for index in sorted(found)]
 

@@ -99,8 +99,7 @@ def _slice(notebook: Notebook, lesson: Lesson, others: Mapping[str, Iterable[str
     made = {piece.index: _statement(piece) for piece in pieces.code if piece.index in run}
     given = {name: [added[each] for each in supplies] for name, supplies in supplied.items()}
     answers = {
-        name: _answer(choice, needs[name], made, given[name], set(future), pieces.broken)
-        for name, choice in choices.items()
+        name: _answer(choice, needs[name], made, given[name], set(future), pieces.broken) for name, choice in choices.items()
     }
     taken = names | lesson.given
     for name in answers:

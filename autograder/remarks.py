@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from autograder.answers import Choice
+from autograder.answers import BREAKS_OFF, Choice
 from autograder.needs import Namespace, Needs
 from autograder.notebook import Notebook
 from autograder.plainer import compiled_by
@@ -107,11 +107,24 @@ def reviews(
         if choice.graded and choice.different:
             places = f"{_places(choice.different)} and {choice.graded[-1].place}"
             yield f"{name} has different answers, in {places}; the last was graded: ask the student which one is meant."
+        for piece in _shorter_below(choice):
+            yield (
+                f"{name}: {piece.place} is the beginning of the answer of {choice.graded[-1].place} and stands below it; "
+                "the whole one was graded: ask the student which one is meant."
+            )
         if choice.graded and choice.graded[-1].cell.number in from_text:
             number = choice.graded[-1].cell.number
             yield f"{name} was found in cell {number}, no code cell that runs: ask whether it is meant."
         for index in sorted(needs[name].pieces & hidden.keys()):
             yield f"{name} runs code that is made at run time (exec, eval or the like), {hidden[index].place}: read it."
+
+
+def _shorter_below(choice: Choice) -> Iterator[Piece]:
+    """Copies that break off, but could be meant so: they stand below the whole answer, and return something."""
+    for piece, what in choice.passed_over:
+        last = piece.node.body[-1] if isinstance(piece.node, ast.FunctionDef) else None
+        if what == BREAKS_OFF and piece.index > choice.graded[-1].index and isinstance(last, ast.Return):
+            yield piece
 
 
 def _is_hidden(piece: Piece, namespace: Namespace) -> bool:

@@ -35,7 +35,8 @@ UNSEEN = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """`text` without control characters (newline and tab stay), direction marks and surrogates, cut to `limit`."""
-    kept = "".join(character for character in text if character in "\n\t" or not _is_unseen(character))
+    seen = text.isprintable()  # nearly every text is, and nothing unseen is printable
+    kept = text if seen else "".join(each for each in text if each in "\n\t" or not _is_unseen(each))
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

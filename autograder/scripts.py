@@ -33,9 +33,7 @@ def script_cells(text: str) -> list[ScriptCell]:
     if COLAB in text[:500]:
         return _colab_cells(text)
     if text.startswith(DATABRICKS):
-        return [
-            _databricks_cell(cell.strip("\n")) for cell in text[len(DATABRICKS) :].split("\n# COMMAND ----------\n")
-        ]
+        return [_databricks_cell(cell.strip("\n")) for cell in text[len(DATABRICKS) :].split("\n# COMMAND ----------\n")]
     lines = text.split("\n")
     if any(PROMPT.match(line) for line in lines):
         return _prompt_cells(lines)
@@ -47,11 +45,7 @@ def _databricks_cell(text: str) -> ScriptCell:
     if not text.startswith("# MAGIC"):
         return "code", text, None
     plain = re.sub(r"^# MAGIC ?", "", text, flags=re.M)
-    return (
-        ("markdown", plain.removeprefix("%md").strip(), None)
-        if plain.startswith("%md")
-        else ("code", f"%{plain}", None)
-    )
+    return ("markdown", plain.removeprefix("%md").strip(), None) if plain.startswith("%md") else ("code", f"%{plain}", None)
 
 
 def _percent_cells(lines: list[str]) -> list[ScriptCell]:

@@ -2,8 +2,7 @@
 
 When the answer was written the name meant what it means everywhere; the cell below is nobody's answer. So code that
 calls a built-in by its name, or asks a module for something, goes on with the built-in and the module, unless the name
-was bound to a function or class of the student's own. Copies of a helper that
-break off are nobody's answer either. Runs nothing.
+was bound to a function or class of the student's own. Runs nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ def without_shadows(name: str, binders: list[Piece], source: str, modules: froze
 
 
 def without_fragments(binders: list[Piece], released: str) -> list[Piece]:
-    """The statements that bind a helper, without copies that break off of one of them or of the release's own."""
-    sources = [each.source for each in binders] + [released]
-    return [each for each in binders if not any(is_fragment(each.source, source) for source in sources)]
+    """The statements that bind a helper, without copies that break off of the release's own."""
+    return [each for each in binders if not is_fragment(each.source, released)] if released else binders
 
 
 def is_fragment(source: str, whole: str) -> bool:

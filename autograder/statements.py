@@ -239,8 +239,7 @@ def _parts(tree: ast.Module, source: str) -> Iterator[Part]:
     for node in tree.body:
         if magic := _magic_body(node):
             yield from (
-                replace(part, line=part.line + node.lineno - 1, end_line=part.end_line + node.lineno - 1)
-                for part in magic
+                replace(part, line=part.line + node.lineno - 1, end_line=part.end_line + node.lineno - 1) for part in magic
             )
             continue
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])

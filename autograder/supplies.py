@@ -52,9 +52,7 @@ def _offer(lesson: Lesson) -> Mapping[str, Supply]:
 
 
 @lru_cache(maxsize=16)
-def _offered(
-    imports: tuple[tuple[str, str], ...], cells: tuple[str, ...], given: frozenset[str]
-) -> Mapping[str, Supply]:
+def _offered(imports: tuple[tuple[str, str], ...], cells: tuple[str, ...], given: frozenset[str]) -> Mapping[str, Supply]:
     offered = {name: Supply(name, source, frozenset(), True) for name, source in imports}
     for cell in cells:
         for node in ast.parse(cell).body:

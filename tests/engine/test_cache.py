@@ -80,7 +80,8 @@ def test_marks_and_records_are_kept(cache):
 
 @pytest.mark.parametrize(
     "change",
-    ["data = zeroblob(10)", "key = 'mine'", "student = 'bela'", "data = 'text'", "digest = x'00'", "exercise = 'causal_mask'"],
+    ["data = zeroblob(10)", "data = 'text'", "digest = x'00'", "key = 'mine'", "student = 'bela'",
+     "exercise = 'causal_mask'"],
 )
 def test_a_row_that_was_changed_is_as_if_it_were_not_there(cache, tmp_path, change):
     """No verdict is moved to another student or key, or made up, by writing into the file."""

@@ -382,6 +382,27 @@ def test_the_number_of_jobs_changes_nothing(real_class, autograder_in):
     assert scores == {"ada": 90, "bela": 0, "chen": 85, "dora": 75, "eve": 0}
 
 
+def test_ctrl_c_keeps_what_is_done(real_class, hand_in, filled, model_answers, python_in):
+    """A clean end, no process left behind, and the next run knows what the first one found."""
+    endless = "def causal_mask(seq_len, device=None):\n    while True:\n        pass"
+    hand_in("zoe", filled(**model_answers | {"causal_mask": endless}))
+    command = [sys.executable, "-c", "from autograder.cli import main; main()", "grade", "submitted", "--lesson", LESSON]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    run = subprocess.Popen(
+        [*command, "--jobs", "1"], cwd=real_class.root, env=environment, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    deadline = time.monotonic() + 60
+    while not (real_class.root / "autograded" / "dora" / LESSON).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGINT)
+    _, told = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "stopped" in told
+    assert "Traceback" not in told
+    again = python_in(real_class, *command[1:])
+    assert "4 of 6 are as they were" in again.stderr
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(real_class, autograder_in, course_in, tmp_path_factory):
     """SIGKILL at random moments, then started again: results, gradebook and notebooks of an undisturbed run."""

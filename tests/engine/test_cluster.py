@@ -28,7 +28,9 @@ def test_an_open_scheduler_is_refused(address):
     refuse_open(address, insecure=True)
 
 
-@pytest.mark.parametrize("address", ["tls://10.0.0.5:8786", "tcp://127.0.0.1:8786", "tcp://localhost:1", "tcp://[::1]:1", LOCAL])
+@pytest.mark.parametrize(
+    "address", ["tls://10.0.0.5:8786", "tcp://127.0.0.1:8786", "tcp://localhost:1", "tcp://[::1]:1", LOCAL]
+)
 def test_a_guarded_scheduler_is_taken(address):
     """TLS, or this machine."""
     refuse_open(address, insecure=False)

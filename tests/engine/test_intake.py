@@ -123,6 +123,8 @@ def test_what_was_unpacked_is_gone_afterwards(course: Course, download: Path) ->
     assert not any(path.exists() for path in paths)
     assert collection.not_understood == ("notes.docx",)
     assert account(collection)[1] == "not understood, nobody's submission: notes.docx"
+    text = (course.state / LESSON / "collection.txt").read_text()
+    assert text == "no notebook of: oneilcyd\nnot understood, nobody's submission: notes.docx\n"
 
 
 def test_several_paths_are_one_class(course: Course, download: Path, filled) -> None:
@@ -154,9 +156,7 @@ def test_collect_fills_nbgraders_folders(course: Course, filled) -> None:
         {
             "1-2 - Ada Lovelace - Sep 24, 2024 926 PM/mine.ipynb": text,
             "1-2 - Ada Lovelace - Sep 23, 2024 926 PM/old.ipynb": b"{",
-            "1-3 - Bob Stone - Sep 24, 2024 1000 PM/work.zip": zipped(
-                course.root / "b.zip", {"x.ipynb": text}
-            ).read_bytes(),
+            "1-3 - Bob Stone - Sep 24, 2024 1000 PM/work.zip": zipped(course.root / "b.zip", {"x.ipynb": text}).read_bytes(),
             "1-4 - Cyd O'Neil - Sep 24, 2024 1000 PM/x.py": b"def softmax(x):\n    return x\n",
         },
     )
@@ -213,3 +213,21 @@ def test_the_command_collects(course: Course, download: Path, autograder_in) -> 
     assert len(done.stdout.splitlines()) == 2
     assert "no notebook of: oneilcyd" in done.stderr
     assert "not understood, nobody's submission: notes.docx" in done.stderr
+
+
+def test_the_command_grades_a_zip(course: Course, download: Path, autograder_in) -> None:
+    """`autograder grade ZIP`: every student has an entry, the missing too, and the files that nobody owns are named."""
+    (course.root / "roster.csv").write_text("id,first_name,last_name\nlovelaceada,Ada,\nstonebob,Bob,\nzoe,Zoe,\n")
+    done = autograder_in(course, "grade", "submissions.zip", "--lesson", LESSON, "--device", "cpu", "--json", "-")
+    assert done.returncode == 1, done.stderr
+    found = {each["student"]: each for each in json.loads(done.stdout)["submissions"]}
+    assert {name: each["status"] for name, each in found.items()} == {
+        "lovelaceada": "graded",
+        "stonebob": "graded",
+        "oneilcyd": "unreadable",
+        "zoe": "unreadable",
+    }
+    assert found["lovelaceada"]["message"] == "Canvas marks it as late."
+    assert found["zoe"]["message"] == "zoe is on the roster and handed in nothing."
+    assert "not understood, nobody's submission: notes.docx" in done.stderr
+    assert not (course.state / LESSON / "unpacked").exists()

@@ -59,8 +59,7 @@ class Student:
         lost = [name for name, answer in program.answers.items() if answer.state != "answered"]
         space = run(program, {name: MODELS[self.lesson.name][name] for name in lost})
         return {
-            name: answer.state == "answered" and same(space, name, self.lesson)
-            for name, answer in program.answers.items()
+            name: answer.state == "answered" and same(space, name, self.lesson) for name, answer in program.answers.items()
         }
 
     @property

@@ -17,9 +17,7 @@ import pytest
 from autograder.errors import SubmissionError
 
 Made = bytes | str | dict[str, Any]
-READ: dict[
-    str, tuple[Callable[[Any], Made], str, str]
-] = {}  # what -> how it is made, the file's name, a repair's words
+READ: dict[str, tuple[Callable[[Any], Made], str, str]] = {}  # what -> how it is made, the file's name, a repair's words
 REFUSED: dict[str, tuple[Callable[[Any], Made], str, str]] = {}  # the same, with words of the message
 
 
@@ -130,18 +128,14 @@ read("after Colab", repair="under its prompt")(changed(colab))
 read("nbformat 3", repair="under its prompt")(version_3)
 read("a nbformat that is not there yet")(changed(lambda notebook: notebook.update(nbformat=5, nbformat_minor=0)))
 read("no kernelspec, no nbformat")(changed(lambda notebook: [notebook.pop(key) for key in ("metadata", "nbformat")]))
-read("kernelspec R")(
-    changed(lambda notebook: notebook.update(metadata={"kernelspec": {"name": "ir", "language": "R"}}))
-)
+read("kernelspec R")(changed(lambda notebook: notebook.update(metadata={"kernelspec": {"name": "ir", "language": "R"}})))
 read("ids twice")(each_cell(lambda cell: cell.update(id="same")))
 read("source as string")(each_cell(lambda cell: cell.update(source="".join(cell["source"]))))
 read("metadata null", repair="under its prompt")(each_cell(lambda cell: cell.update(metadata=None)))
 read("metadata forged", repair="*")(
     each_cell(lambda cell: cell.update(metadata={"nbgrader": {"grade_id": "softmax", "points": 999}}))
 )
-read("widgets")(
-    changed(lambda notebook: notebook["metadata"].update(widgets={"application/vnd.jupyter": {"state": {}}}))
-)
+read("widgets")(changed(lambda notebook: notebook["metadata"].update(widgets={"application/vnd.jupyter": {"state": {}}})))
 read("attachments")(each_cell(lambda cell: cell.update(attachments={"a.png": {"image/png": "aGk="}})))
 read("20 MB of outputs")(changed(lambda notebook: notebook["cells"][1].update(outputs=[{"text": "x" * 20_000_000}])))
 read("NaN in an output")(changed(lambda notebook: notebook["cells"][1].update(outputs=[{"data": float("nan")}])))

@@ -122,9 +122,7 @@ mess("prompts pasted with the code", "*")(
 )
 mess("IPython's prompts", "*")(
     everywhere(
-        lambda s: "\n".join(
-            ("In [3]: " if number == 0 else "   ...: ") + line for number, line in enumerate(s.split("\n"))
-        )
+        lambda s: "\n".join(("In [3]: " if number == 0 else "   ...: ") + line for number, line in enumerate(s.split("\n")))
     )
 )
 mess("bash cell")(scratch("%%bash\nFIRST=1\nrm -rf /tmp/x"))
@@ -173,9 +171,7 @@ mess("unittest")(
     scratch("import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        FIRST(1)\nunittest.main()")
 )
 mess("widgets")(scratch("import ipywidgets as w\nw.interact(FIRST, x=(0, 9))"))
-mess("downloads")(
-    scratch("from google.colab import files\nfiles.download('x')\nimport requests\nrequests.get('http://x')")
-)
+mess("downloads")(scratch("from google.colab import files\nfiles.download('x')\nimport requests\nrequests.get('http://x')"))
 mess("threads")(scratch("import threading\nthreading.Thread(target=print).start()"))
 mess("await")(scratch("import asyncio\nawait asyncio.sleep(9)"))
 mess("builtins shadowed by values")(
@@ -245,14 +241,10 @@ def decorated(line: str) -> Callable[[Notebook, Any], None]:
 mess("compiled", "torch.compile")(decorated("@torch.compile"))
 mess("compiled with options", "torch.compile")(decorated("@torch.compile(dynamic=True, mode='reduce-overhead')"))
 mess("compiled afterwards", "torch.compile")(
-    lambda nb, student: add(
-        nb, "\n".join(f"{each.name} = torch.compile({each.name})" for each in student.lesson.exercises)
-    )
+    lambda nb, student: add(nb, "\n".join(f"{each.name} = torch.compile({each.name})" for each in student.lesson.exercises))
 )
 mess("a cache", "*")(
-    lambda nb, student: add(
-        nb, f"import functools\n{student.first} = functools.wraps({student.first})({student.first})"
-    )
+    lambda nb, student: add(nb, f"import functools\n{student.first} = functools.wraps({student.first})({student.first})")
 )
 mess("annotations with names that are not there", "annotations")(
     everywhere(lambda s: s.replace("):\n", ") -> Tensor:\n", 1) if s.startswith("def ") else s + "\ny: Tensor\n")
