@@ -4,7 +4,6 @@ and cost nothing as long as every answer's text is still there.
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import time
@@ -18,7 +17,7 @@ from autograder.notebook import Cell, Notebook, read_notebook
 from autograder.program import slice_program
 
 MESSES = settings(
-    max_examples=int(os.environ.get("EX", "25")),
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
