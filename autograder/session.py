@@ -84,7 +84,7 @@ class Session:
         """Why an exercise cannot be called, for the student."""
         answer = self.program.answers[exercise]
         if answer.state == "stub":
-            return f"{exercise} is still the untouched stub"
+            return f"{exercise} is still the untouched stub" + (f": {answer.message}" if answer.message else "")
         if answer.state == "missing":
             return answer.message or f"{exercise} is not in the notebook"
         wanted = set(answer.statements)

@@ -134,6 +134,8 @@ class Student:
                     _refill([args, kwargs], wire.unpack(one.answer.containers, one.arguments_now(), handle, Foreign.of))
         except _MALFORMED as error:
             raise self._session.malformed(error) from error
+        finally:
+            one.after = []  # they lead to the graph that leads to `one`: a circle through C++, which nobody would collect
         if self._sent is None:
             _leave(one.message.state, one.answer.state)
         if noted is not None:

@@ -1,5 +1,6 @@
 """A class run: nothing twice, nothing lost, no mark changed in silence."""
 
+import gc
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from autograder import marking
@@ -436,3 +438,15 @@ def marks_of(course):
         scores = marks.scores()
     texts = {path.name: path.read_text() for path in sorted((course.root / "autograded").rglob("*.ipynb"))}
     return scores, texts
+
+
+def test_a_call_leaves_nothing_behind(student_of):
+    """A job process lives for thousands of submissions: a call's tensors and graph go with it, gradients asked for or not."""
+    student = student_of("def f(x):\n    return x * 2, x")
+    for _ in range(3):
+        x = torch.ones(3, requires_grad=True)
+        student.f(x)[0].sum().backward()
+        student.f(x)
+    del x
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each).__name__ in ("_OneCall", "_RemoteBackward")]
