@@ -441,7 +441,7 @@ def marks_of(course):
 
 
 def test_a_call_leaves_nothing_behind(student_of):
-    """A job process lives for thousands of submissions: a call's tensors and graph go with it, gradients asked for or not."""
+    """A job process lives for thousands of submissions: a call's tensors and graph go with it, with gradients or without."""
     student = student_of("def f(x):\n    return x * 2, x")
     for _ in range(3):
         x = torch.ones(3, requires_grad=True)
