@@ -15,13 +15,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from autograder import __version__
 from autograder.commands import BROKEN, OK, UNREADABLE, authoring, grading
 from autograder.course import find_course
 from autograder.errors import AutograderError, GraderError, SubmissionError
-from autograder.report import clean, one_line
+from autograder.safetext import MESSAGE_LIMIT, markup, terminal
 
 INTERRUPTED = 130  # as a shell names a command that Ctrl-C ended
 
@@ -52,7 +51,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; whatever happens, no traceback reaches the terminal."""
-    console = Console(stderr=True)
+    console = terminal()
     try:
         code = int(app(arguments, prog_name="autograder", standalone_mode=False) or OK)
         if code == INTERRUPTED:
@@ -64,7 +63,7 @@ def run(arguments: list[str]) -> int:
         if hasattr(error, "format_message"):  # typer's own: the call is wrong
             return _wrong_call(console, error)
         log = _log(error)
-        what = escape(f"{one_line(repr(error))}; report it with {log}")
+        what = f"{markup(repr(error))}; report it with {markup(str(log), MESSAGE_LIMIT)}"
         console.print(f"[red]internal error[/] (ours, no submission's): {what}", soft_wrap=True)
         return BROKEN
 
@@ -81,7 +80,7 @@ def _wrong_call(console: Console, error: Any) -> int:
     message, context = error.format_message(), getattr(error, "ctx", None)
     if "\n" not in message:
         command = context.command_path if context else "autograder"
-        message = f"[red]wrong call[/]: {escape(clean(message))} See `{command} --help`."
+        message = f"[red]wrong call[/]: {markup(message, MESSAGE_LIMIT)} See `{command} --help`."
     console.print(message, soft_wrap=True)
     return BROKEN
 
@@ -90,7 +89,7 @@ def _complain(console: Console, error: AutograderError) -> int:
     """One line: whose fault, what, and what to do."""
     theirs = isinstance(error, SubmissionError)
     head = "[red]cannot be read[/]" if theirs else "[red]error[/]"
-    console.print(f"{head}: {escape(clean(str(error)))}", soft_wrap=True)
+    console.print(f"{head}: {markup(str(error), MESSAGE_LIMIT)}", soft_wrap=True)
     return UNREADABLE if theirs else BROKEN
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from autograder.boxes import choose_box
@@ -25,8 +24,9 @@ from autograder.doctor import choose_device
 from autograder.errors import GraderError
 from autograder.marking import Run, grade_into_course
 from autograder.misconception import Misconception, answers_in
-from autograder.report import STATUS, in_words, one_line, points
+from autograder.report import STATUS, in_words, points
 from autograder.results import SubmissionResult
+from autograder.safetext import MESSAGE_LIMIT, markup
 
 LESSON = "attention_from_scratch"
 LINKS = ("nbgrader_config.py", "pyproject.toml", "solutions", "source", "release", "tests")
@@ -84,7 +84,7 @@ def show(course: Course, console: Console) -> Run:
     box = _box(console)
     samples = [sample for sample in make_class(course) if box != "none" or not sample.hostile]
     own = set_up(course, samples)
-    console.print(f"[bold]2.[/] {len(samples)} students handed in, see {escape(_near(own.root / 'submitted'))}/")
+    console.print(f"[bold]2.[/] {len(samples)} students handed in, see {markup(_near(own.root / 'submitted'))}/")
     console.print(f"[bold]3.[/] grading {LESSON} in the box '{box}'")
     found = find_submissions(own.root / "submitted", LESSON, None)
     run = grade_into_course(own, LESSON, found, device=choose_device("cpu"), box=box, console=console)
@@ -123,7 +123,7 @@ def _box(console: Console) -> str:
     try:
         return choose_box("auto")
     except GraderError as error:
-        console.print(f"[yellow]no box:[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[yellow]no box:[/] {markup(str(error), MESSAGE_LIMIT)}", soft_wrap=True)
         console.print("The notebooks that attack or exhaust a machine are left out; the others run without a box.")
         return "none"
 
@@ -232,7 +232,7 @@ def _story(samples: Sequence[Sample], results: Sequence[SubmissionResult]) -> Ta
     for result in results:
         score = "-" if result.status == "unreadable" else f"{points(result.score)} / {points(result.max_score)}"
         cells = [result.student, handed_in[result.student], score, in_words(result)]
-        student, what, score, happened = (escape(one_line(cell, 400)) for cell in cells)
+        student, what, score, happened = (markup(cell, 400) for cell in cells)
         rows.add_row(student, what, STATUS[result.status], score, happened)
     return rows
 
@@ -244,7 +244,7 @@ def _where(own: Course, run: Run) -> str:
         ("notebooks with feedback", own.root / "autograded"),
         ("nbgrader's gradebook", own.root / "gradebook.db"),
     ]
-    told = [f"{name + ':':28}{escape(_near(path))}" for name, path in lines]
+    told = [f"{name + ':':28}{markup(_near(path), MESSAGE_LIMIT)}" for name, path in lines]
     further = f"Go on with nbgrader: cd demo, then nbgrader generate_feedback {LESSON}, or nbgrader export."
     return "\n".join([*told, further])
 
@@ -253,5 +253,3 @@ def _near(path: Path) -> str:
     """A path from the current folder, where it lies in it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-

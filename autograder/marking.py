@@ -23,8 +23,9 @@ from autograder.errors import GraderError
 from autograder.pool import Pool, physical_cores
 from autograder.progress import Shown, Tally, progress
 from autograder.records import Change, Records, open_records
-from autograder.report import clean, feedback, one_line
+from autograder.report import feedback
 from autograder.results import Results, to_json
+from autograder.safetext import clean, one_line
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"

@@ -45,7 +45,7 @@ from autograder.canonical import add_feedback, canonical
 from autograder.course import Course, find_course
 from autograder.doctor import choose_device
 from autograder.errors import SubmissionError
-from autograder.report import clean
+from autograder.safetext import clean
 
 if TYPE_CHECKING:
     from autograder.grader import Grader

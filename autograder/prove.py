@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from autograder.course import Course, Exercise
 from autograder.diagnosis import beside
 from autograder.mutation import Effort, mutate
 from autograder.nonsense import nonsense
+from autograder.safetext import MESSAGE_LIMIT, markup
 from autograder.score import score_exercise
 from autograder.workbench import Bench, bench
 
@@ -82,7 +82,7 @@ def prove_course(
         console.print(f"{name}: {found.notebooks} notebooks graded in the box", highlight=False)
         problems += [f"{name}, in the box: {problem}" for problem in found.problems]
     for problem in problems:
-        console.print(f"[red]does not hold[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        console.print(f"[red]does not hold[/] {markup(problem, MESSAGE_LIMIT)}", soft_wrap=True, highlight=False)
     killed, all_of_them = sum(proof.killed for proof in proofs), sum(proof.different for proof in proofs)
     console.print(f"mutants killed: {killed} of {all_of_them} that differ; problems: {len(problems)}", highlight=False)
     return not problems

@@ -18,7 +18,7 @@ from autograder.course import Course, Lesson
 from autograder.errors import GraderError, SubmissionError
 from autograder.grade import open_case
 from autograder.inputs import Inputs
-from autograder.report import clean
+from autograder.safetext import clean
 from autograder.suite import Case, Outcome, Suite
 from autograder.watching import Call, Watch, same
 

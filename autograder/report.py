@@ -7,16 +7,12 @@ control characters to lie, and a line by direction marks to read backwards. Must
 
 from __future__ import annotations
 
-import html
-import unicodedata
-
-from rich.markup import escape
 from rich.table import Table
 
 from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult
+from autograder.safetext import MESSAGE_LIMIT, clean, html, markup, one_line
 
-MESSAGE_LIMIT = 2000  # characters of a message that anybody is shown
-LINE_LIMIT = 300  # characters of a message in a table
+PAGE_LIMIT = 100_000  # characters of all that is said of one exercise
 MARKS = {"passed": "✔", "failed": "✘", "not_judged": "○"}
 STATUS = {"graded": "[green]graded[/]", "needs_review": "[yellow]needs review[/]", "unreadable": "[red]unreadable[/]"}
 CAUSES = {
@@ -29,20 +25,6 @@ CAUSES = {
     "forbidden": "uses what the lesson forbids",
     "output": "floods its output",
 }
-# Marks that change reading direction, line separators, the byte order mark: of categories that otherwise may stay.
-UNSEEN = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
-
-
-def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """`text` without control characters (newline and tab stay), direction marks and surrogates, cut to `limit`."""
-    seen = text.isprintable()  # nearly every text is, and nothing unseen is printable
-    kept = text if seen else "".join(each for each in text if each in "\n\t" or not _is_unseen(each))
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
-
-
-def one_line(text: str, limit: int = LINE_LIMIT) -> str:
-    """`text` cleaned and on one line."""
-    return clean(" ".join(clean(text).split()), limit)
 
 
 def points(value: float) -> str:
@@ -68,12 +50,12 @@ def in_words(result: SubmissionResult) -> str:
 def table(results: Results) -> Table:
     """The class as a table for the terminal: student, status, points, what happened."""
     title = f"{results.lesson} on {results.device}, box: {results.sandbox}"
-    rows = Table(title=escape(clean(title)), title_justify="left")
+    rows = Table(title=markup(title), title_justify="left")
     for heading in ("student", "status", "points", "what happened"):
         rows.add_column(heading, justify="right" if heading == "points" else "left")
     for result in results.submissions:
         score = f"{points(result.score)} / {points(result.max_score)}" if result.status != "unreadable" else "-"
-        rows.add_row(escape(one_line(result.student, 40)), STATUS[result.status], score, escape(in_words(result)))
+        rows.add_row(markup(result.student, 40), STATUS[result.status], score, markup(in_words(result), MESSAGE_LIMIT))
     return rows
 
 
@@ -101,11 +83,7 @@ def exercise_text(exercise: ExerciseResult) -> str:
 
 def exercise_html(exercise: ExerciseResult) -> str:
     """The same for a notebook's output; all text is escaped."""
-    return f'<pre class="autograder" style="white-space: pre-wrap">{html.escape(exercise_text(exercise))}</pre>'
-
-
-def _is_unseen(character: str) -> bool:
-    return character in UNSEEN or unicodedata.category(character) in ("Cc", "Cs")
+    return f'<pre class="autograder" style="white-space: pre-wrap">{html(exercise_text(exercise), PAGE_LIMIT)}</pre>'
 
 
 def _causes(exercise: ExerciseResult) -> list[str]:

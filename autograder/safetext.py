@@ -62,8 +62,8 @@ def one_line(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 def terminal(*, stderr: bool = True) -> Console:
-    """A console that takes no word between colons for an emoji and colours nothing by itself."""
-    return Console(stderr=stderr, emoji=False, highlight=False)
+    """A console that takes no word between colons for an emoji."""
+    return Console(stderr=stderr, emoji=False)
 
 
 def markup(text: str, limit: int = LINE_LIMIT) -> str:

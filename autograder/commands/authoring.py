@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from autograder.commands import BROKEN, OK
 from autograder.course import find_course
 from autograder.errors import GraderError
+from autograder.safetext import markup, terminal
 
 
 def build(
@@ -22,14 +21,14 @@ def build(
     """Make source/ and release/ from solutions/."""
     from autograder.build import build as build_lessons
 
-    console = Console(stderr=True)
+    console = terminal()
     course = find_course(Path.cwd())
     stale = [path for built in build_lessons(course, lessons or (), check=check) for path in built.changed]
     if check and stale:
         names = ", ".join(str(path.relative_to(course.root)) for path in stale)
         raise GraderError(f"stale: {names}; run `autograder build` and commit what it writes")
     for path in stale:
-        console.print(f"wrote {escape(str(path.relative_to(course.root)))}")
+        console.print(f"wrote {markup(str(path.relative_to(course.root)))}")
     if not stale:
         console.print("all notebooks are up to date")
     course.secret()  # hidden inputs are drawn from it: it is made with the first build
@@ -51,5 +50,7 @@ def prove(
     course = find_course(Path.cwd())
     effort = SHORT if short else Effort(seeds=seeds)
     box = None if short else choose_box(sandbox)
-    holds = prove_course(course, lessons or course.lessons(), effort, jobs or os.cpu_count() or 1, box, Console())
+    holds = prove_course(
+        course, lessons or course.lessons(), effort, jobs or os.cpu_count() or 1, box, terminal(stderr=False)
+    )
     return OK if holds else BROKEN

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from autograder.commands import BROKEN, OK, UNREADABLE
 from autograder.course import find_course
 from autograder.errors import GraderError
-from autograder.report import one_line, points
+from autograder.report import points
 from autograder.results import Results
+from autograder.safetext import MESSAGE_LIMIT, markup, one_line, terminal
 
 if TYPE_CHECKING:
     from autograder.collection import Collection
@@ -27,7 +27,7 @@ def demo() -> int:
     """Build, make a sample class, grade it, and say what happened to each."""
     from autograder.demo import show
 
-    show(find_course(Path.cwd()), Console(stderr=True))
+    show(find_course(Path.cwd()), terminal())
     return OK
 
 
@@ -38,8 +38,8 @@ def doctor() -> int:
     rows = Table("what", "", "found", "what to do")
     for finding in examine(Path.cwd()):
         mark = "[green]✔[/]" if finding.good else "[yellow]○[/]"
-        rows.add_row(escape(finding.what), mark, escape(finding.found), escape(finding.advice))
-    Console().print(rows)
+        rows.add_row(markup(finding.what), mark, markup(finding.found), markup(finding.advice))
+    terminal(stderr=False).print(rows)
     return OK
 
 
@@ -53,7 +53,7 @@ def collect(
     from autograder.collecting import collect as put
     from autograder.intake import open_collection
 
-    console = Console(stderr=True)
+    console = terminal()
     course = find_course(Path.cwd())
     course.lesson(lesson)
     with open_collection(course, lesson, [path]) as collection:
@@ -61,7 +61,7 @@ def collect(
     for place in collected.placed:
         print(place)
     for name in collected.kept:
-        console.print(f"{escape(one_line(name))} has a submission already; it stays (see --replace)", soft_wrap=True)
+        console.print(f"{markup(name)} has a submission already; it stays (see --replace)", soft_wrap=True)
     _account(console, collection)
     return UNREADABLE if any(each.path is None for each in collection.submissions) else OK
 
@@ -92,7 +92,7 @@ def grade(
     from autograder.report import table
     from autograder.results import to_json
 
-    console = Console(stderr=True)
+    console = terminal()
     course = find_course(Path.cwd())
     course.lesson(lesson)
     device, box = choose_device(device), choose_box(sandbox)
@@ -111,7 +111,7 @@ def grade(
         console.print("[red]warning:[/] no box: students' code ran with all your rights")
     places = {"results": run.results_json, "feedback": run.feedback, "details, for you only": run.details}
     for name, place in places.items():
-        console.print(f"{name}: {escape(str(place))}", soft_wrap=True)
+        console.print(f"{name}: {markup(str(place), MESSAGE_LIMIT)}", soft_wrap=True)
     _account(console, collection)
     return _exit_code(console, run.results)
 
@@ -137,7 +137,7 @@ def _agree(console: Console, yes: bool, changes: list[Change]) -> bool:
     rows = Table("student", "exercise", "old", "new", "because of", title="marks that change though the code did not")
     for change in changes:
         cells = change.student, change.exercise, points(change.old), points(change.new), "; ".join(change.tests)
-        rows.add_row(*(escape(one_line(cell)) for cell in cells))
+        rows.add_row(*(markup(cell) for cell in cells))
     console.print(rows)
     return yes or (sys.stdin.isatty() and typer.confirm("Write these marks?", err=True))
 
@@ -145,7 +145,7 @@ def _agree(console: Console, yes: bool, changes: list[Change]) -> bool:
 def _exit_code(console: Console, results: Results) -> int:
     """What a run comes to; what broke on our side is named, and weighs more than a file that could not be read."""
     for fault in results.faults:
-        console.print(f"[red]error[/] (ours; the points are held back): {escape(one_line(fault, 400))}", soft_wrap=True)
+        console.print(f"[red]error[/] (ours; the points are held back): {markup(fault, 400)}", soft_wrap=True)
     if results.faults:
         return BROKEN
     return UNREADABLE if any(one.status == "unreadable" for one in results.submissions) else OK
@@ -163,4 +163,4 @@ def _account(console: Console, collection: Collection) -> None:
     from autograder.intake import account
 
     for line in account(collection):
-        console.print(f"[yellow]note[/]: {escape(one_line(line, 400))}", soft_wrap=True)
+        console.print(f"[yellow]note[/]: {markup(line, 400)}", soft_wrap=True)

@@ -24,17 +24,6 @@ def printed(*submissions):
     return console.file.getvalue()
 
 
-def test_control_characters_and_direction_marks_are_taken_out():
-    """A name can neither move the cursor nor be read backwards."""
-    assert report.clean("a\x1b[31mb\u202ec\r\nd\te\udc80") == "a[31mbc\nd\te"
-
-
-def test_long_text_is_cut_to_its_limit():
-    """What is shown never exceeds the stated length."""
-    assert report.clean("x" * 50, limit=10) == "x" * 9 + "…"
-    assert len(report.one_line("y z " * 100, limit=20)) == 20
-
-
 def test_points_have_no_needless_zeros():
     """87.5 is 87.5 and 90.0 is 90."""
     assert [report.points(value) for value in (90.0, 87.5, 0.0, 3.333333)] == ["90", "87.5", "0", "3.33"]
