@@ -1,0 +1,1 @@
+../../../solutions/_toolbox.py
