@@ -1,4 +1,4 @@
-"""Commands for authors of lessons: build and prove."""
+"""Commands for authors of lessons: new, build and prove."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ from autograder.commands import BROKEN, OK
 from autograder.course import find_course
 from autograder.errors import GraderError
 from autograder.safetext import markup, terminal
+
+
+def new(lesson: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")]) -> int:
+    """Make a lesson to start from, which builds, grades and proves; in an empty folder, a course around it."""
+    from autograder.new import new_lesson
+
+    console = terminal(stderr=True)
+    course, written = new_lesson(Path.cwd(), lesson)
+    for path in written:
+        console.print(f"wrote {markup(str(path.relative_to(course.root)))}", soft_wrap=True)
+    steps = f"autograder build, then autograder prove {lesson} --short; then edit solutions/{lesson}.py and tests/{lesson}/"
+    console.print(f"next: {steps}", soft_wrap=True)
+    return OK
 
 
 def build(
