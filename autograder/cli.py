@@ -35,6 +35,7 @@ app = typer.Typer(
 for command in (
     grading.demo,
     grading.doctor,
+    authoring.new,
     authoring.build,
     grading.collect,
     grading.grade,
