@@ -18,18 +18,20 @@ import torch
 from torch import Tensor
 
 from autograder.comparing import Mismatch, Names, Pair, check_types, check_values, kind, paired, plain, share
+from autograder.errors import GraderError
 from autograder.nested import copies, floating, is_floating, leaves, map_leaves, with_floating
 from autograder.tolerance import Judgement, beside, coarser, few_ulps, following, judge, within
 
 __all__ = [
     "DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "close", "covers",
-    "default_dtype", "leaves_no_state", "noncontiguous", "on_copies", "raises", "unmodified", "zeros",
+    "decided", "default_dtype", "leaves_no_state", "noncontiguous", "on_copies", "raises", "unmodified", "zeros",
 ]  # fmt: skip
 
 Function = Callable[..., Any]
 
 covers = pytest.mark.covers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+UNDECIDED = 1e-6  # a weight nearer to 0 or 1 is that up to the rounding of scores of 10,000 in float32
 KEEP_TYPE = "keep the dtype and device of the input: make new tensors with those of a tensor you were given"
 NEW_TENSOR = "work on a new tensor: x = x - 1 makes one, x -= 1 writes into x"
 SLOPE = "detach() makes a constant of what is none; a step in float32 costs a float64 input half its digits"
@@ -60,6 +62,20 @@ def agree(
     if own is None or not all(beside(pair.got, pair.wanted, dtype) for pair in pairs):
         _check_all(pairs, partial(judge, reference, args, kwargs, dtype, truth=truth, own=own), dtype, hint)
     return map_leaves(lambda leaf: leaf.to(pairs[0].wanted.device) if isinstance(leaf, Tensor) else leaf, got)
+
+
+def decided(draw: Callable[[], Any], weights: Callable[[Any], Any], tries: int = 100) -> Any:
+    """The first of `draw()` whose `weights(drawn)`, tensors, are all next to 0 or 1: for tests of large scores.
+
+    x - logsumexp(x) is a right softmax that at scores of 10,000 is off by a rounding of these. Where a weight is nearly
+    1, not quite, that is more than rounded scores explain. Such draws are rare: a right answer would fail by bad luck.
+    """
+    for _ in range(tries):
+        drawn = draw()
+        maps = [leaf.detach() for _, leaf in leaves(weights(drawn))]
+        if all(float((each * (1 - each)).amax()) < UNDECIDED for each in maps):
+            return drawn
+    raise GraderError("no draw has weights of 0 and 1 only: give this test larger scores")
 
 
 def agree_types(

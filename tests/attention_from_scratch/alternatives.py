@@ -165,6 +165,16 @@ def attention_with_nan_replaced(Q, K, V, mask=None):
     return torch.matmul(weights, V), weights
 
 
+@right("scaled_dot_product_attention", how="by logsumexp, which is coarse where scores are large")
+def attention_by_logsumexp(Q, K, V, mask=None):
+    scores = Q @ K.mT / math.sqrt(Q.shape[-1])
+    blocked = torch.zeros_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
+    nothing = blocked.all(-1, keepdim=True)
+    scores = scores.masked_fill(blocked & ~nothing, -math.inf)
+    weights = (scores - scores.logsumexp(-1, keepdim=True)).exp().masked_fill(nothing, 0.0)
+    return weights @ V, weights
+
+
 @right("multi_head_attention_loop", how="the sum of each head's share of W_O")
 def loop_by_shares(X, W_Qs, W_Ks, W_Vs, W_O, mask=None):
     total, maps, start = 0, (), 0

@@ -83,7 +83,7 @@ def test_order_of_entries(student, reference, inputs):
 def test_large_scores(student, reference, inputs):
     """scores of ten thousand, above and below zero"""
     x = inputs.randn(3, 5)
-    for scores in (x + 1e4, x - 1e4, 1e4 * x):
+    for scores in (x + 1e4, x - 1e4, 1e4 * x.round()):  # gaps of 0 or 10,000: between, x - logsumexp(x) is coarse, and right
         agree(student.softmax, reference.softmax, scores, hint=STABLE)
     agree(student.softmax, reference.softmax, x)
 

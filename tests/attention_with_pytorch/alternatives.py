@@ -55,6 +55,24 @@ class HeadByLoop(nn.Module):
         return weights @ V, weights
 
 
+@right("ScaledDotProductAttention", how="by logsumexp, which is coarse where scores are large")
+class HeadByLogsumexp(nn.Module):
+    def __init__(self, d_model, d_k, d_v):
+        super().__init__()
+        self.W_Q = nn.Linear(d_model, d_k, bias=False)
+        self.W_K = nn.Linear(d_model, d_k, bias=False)
+        self.W_V = nn.Linear(d_model, d_v, bias=False)
+
+    def forward(self, X, mask=None):
+        Q, K = self.W_Q(X), self.W_K(X)
+        scores = Q @ K.mT / math.sqrt(Q.shape[-1])
+        blocked = torch.zeros_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
+        nothing = blocked.all(-1, keepdim=True)
+        scores = scores.masked_fill(blocked & ~nothing, -math.inf)
+        weights = (scores - scores.logsumexp(-1, keepdim=True)).exp().masked_fill(nothing, 0.0)
+        return weights @ self.W_V(X), weights
+
+
 @right("ScaledDotProductAttention", how="linears of an own class that keep the weight themselves")
 class HeadWithOwnLinears(nn.Module):
     class Matrix(nn.Module):
