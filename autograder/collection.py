@@ -14,7 +14,7 @@ too, and the name of every file of which nobody could be told to have handed it 
 from __future__ import annotations
 
 import os
-import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from autograder.choosing import Attempt, Wanted, choose, holds
 from autograder.errors import GraderError
 from autograder.layouts import GRADESCOPE, Claim, claim_of, is_notebook_name
 from autograder.owners import READ_FOR_CONTENT, Owners, by_place
+from autograder.safetext import file_name, file_names
 
 OF_THE_PLATFORM = frozenset(("timestamp.txt", "index.html", "roster.csv", "readme.md", "grades.csv", GRADESCOPE))
 MAX_NAMED = 5  # files in one message
@@ -105,7 +106,7 @@ def student_of_file(path: Path, lesson: str) -> str:
     folder's name.
     """
     claim = claim_of([path.name])
-    return _folder_name(claim.student if claim else by_place(path.absolute().parts, lesson))
+    return file_name(claim.student if claim else by_place(path.absolute().parts, lesson))
 
 
 def _read(path: Path, wanted: Wanted, scratch: Path | None) -> Collection:
@@ -211,20 +212,11 @@ def _last(submissions: list[Submission]) -> Submission:
 
 
 def _told_apart(submissions: list[Submission]) -> list[Submission]:
-    """Two people of one name get the platform's number behind it; names become names of folders."""
-    counts: dict[str, int] = {}
-    for each in submissions:
-        counts[each.student] = counts.get(each.student, 0) + 1
-    return [
-        replace(each, student=_folder_name(f"{each.student}_{each.number}" if counts[each.student] > 1 else each.student))
-        for each in submissions
-    ]
-
-
-def _folder_name(name: str) -> str:
-    """A name that can be a folder's, as nbgrader needs it."""
-    plain = re.sub(r"[/\\\x00-\x1f\x7f]", "_", name).strip()
-    return plain if plain not in ("", ".", "..") else "nameless"
+    """Two people of one name get the platform's number behind it; names become names of folders, as nbgrader needs them."""
+    counts = Counter(each.student for each in submissions)
+    names = [f"{each.student}_{each.number}" if counts[each.student] > 1 else each.student for each in submissions]
+    folders = file_names(names)
+    return [replace(each, student=folders[name]) for each, name in zip(submissions, names, strict=True)]
 
 
 def _not_understood(files: list[Item | Refused]) -> tuple[str, ...]:

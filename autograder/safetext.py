@@ -143,10 +143,11 @@ _MARKED = re.compile(r".*-[0-9a-f]{10}", re.S)
 def file_name(name: str, limit: int = NAME_BYTES) -> str:
     """A name for a file, without its ending: `name` where it can be one everywhere, else what is left of it and a mark.
 
-    Two names never get the same one, upper and lower case apart: see `file_names`. `limit` counts bytes.
+    Two names get the same one only if they are the same to a file system that knows no case: see `file_names`. `limit`
+    counts bytes. No quote, bracket or backslash is left, for nbgrader writes students' ids into its pages as they are.
     """
     safe = _cut(_words(name).strip(" .-"), limit)
-    if safe == name and safe and not _RESERVED.fullmatch(safe) and not _MARKED.fullmatch(safe):
+    if safe == unicodedata.normalize("NFC", name) and safe and not _RESERVED.fullmatch(safe) and not _MARKED.fullmatch(safe):
         return safe
     return marked_file_name(name, limit)
 
@@ -174,7 +175,7 @@ def _folded(name: str) -> str:
 
 
 def _may_name_a_file(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN" or character in " ._-@+',()"
+    return unicodedata.category(character)[0] in "LMN" or character in " ._-@+'’,()"
 
 
 def _cut(text: str, limit: int) -> str:
