@@ -71,9 +71,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -110,11 +108,11 @@ class Sandbox:
         ours.setblocking(False)
         return Channel(self, status.pid, ours, reading)
 
-    def end(self, pid: int, dying: bool = False) -> int:
-        """Kills a child if it still lives; the signal that had ended it before, or 0."""
+    def end(self, pid: int, dying: bool = False) -> Status:
+        """Kills a child if it still lives; how it had ended before that."""
         if self._is_broken or self._process.poll() is not None:
-            return 0  # it ended with the box
-        return self._asked(End(pid, dying), []).signal
+            return Status(pid)  # it ended with the box
+        return self._asked(End(pid, dying), [])
 
     def _asked(self, request: Fork | End, descriptors: list[int]) -> Status:
         try:
@@ -161,22 +159,26 @@ class Channel:
     printed_bytes: int = 0
     alive: bool = True
 
-    def close(self, dying: bool = False) -> int:
-        """Ends the child; the signal that had ended it before, or 0. `dying`: it may be about to end by itself."""
+    def close(self, dying: bool = False) -> Status:
+        """Ends the child; how it had ended before that. `dying`: it may be about to end by itself."""
         if not self.alive:
-            return 0
+            return Status(self.pid)
         self.alive = False
         try:
-            ended_by = self.sandbox.end(self.pid, dying)
+            ended = self.sandbox.end(self.pid, dying)
             while self._drain():
                 continue
         finally:
             self.socket.close()
             os.close(self.pipe)
-        return ended_by
+        return ended
 
     def send(self, data: bytes, deadline: float) -> None:
-        """Sends a frame; a child that does not read it before the deadline (time.monotonic) is ended."""
+        """Sends a frame; a child that does not read it before the deadline (time.monotonic) is ended.
+
+        So is one that has said something unasked: it would stand for the answer.
+        """
+        self._refuse_unasked()
         rest = memoryview(data)
         while rest:
             try:
@@ -203,6 +205,14 @@ class Channel:
     def malformed(self, error: Exception) -> StudentError:
         """Ends the child because of a reply that is well formed but means nothing."""
         return self._ended(StudentOutput("RuntimeError", f"the reply means nothing: {error}"))
+
+    def _refuse_unasked(self) -> None:
+        try:
+            said = self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing to read; or it is gone, and sending will tell how it went
+            return
+        if said:
+            raise self.malformed(ValueError("it came unasked"))
 
     def _take(self, size: int, deadline: float) -> bytes:
         data = bytearray()
@@ -253,11 +263,13 @@ class Channel:
         return error
 
     def _died(self) -> StudentError:
-        ended_by = self.close(dying=True)
-        text = self.printed.decode(errors="replace")
-        if ended_by == signal.SIGXCPU:
+        ended, limits = self.close(dying=True), self.sandbox.limits
+        is_killed = ended.signal == signal.SIGKILL  # by itself, or by a kernel that says no more than this
+        if ended.signal == signal.SIGXCPU or (is_killed and ended.cpu_s >= limits.submission_s):
             return StudentTimeout("TimeoutError", "the process used more CPU time than a submission may")
-        if ended_by == signal.SIGKILL or (ended_by == signal.SIGABRT and "bad_alloc" in text):
+        is_large = ended.grown_bytes >= limits.memory_bytes // 4
+        text = self.printed.decode(errors="replace")
+        if (is_killed and is_large) or (ended.signal == signal.SIGABRT and "bad_alloc" in text):
             return StudentMemory("MemoryError", "the process was ended for want of memory")
-        name = signal.Signals(ended_by).name if ended_by else "exit"
+        name = signal.Signals(ended.signal).name if ended.signal else "exit"
         return StudentCrash("RuntimeError", f"the process died ({name})")

@@ -2,15 +2,18 @@
 
 Every layer is irrevocable and works without privilege, in a container too, on Linux for x86-64 and AArch64.
 
-    rlimits   memory (RLIMIT_DATA: RLIMIT_AS would count address space that is only reserved), CPU seconds, open
-              files, no file may grow, no core dump
+    rlimits   memory (RLIMIT_DATA: RLIMIT_AS would count address space that is only reserved; that has a wide limit of
+              its own, since page tables take memory too), CPU seconds, open files, no file may grow, no core dump, few
+              pending signals
+    privilege no capability, whoever started the grader
     Landlock  the file system: reading below the paths given, nothing else; no TCP; no signal and no abstract
               socket to a process outside this child (kernels with those parts of Landlock)
     seccomp   an allow-list of system calls: memory, threads, clocks, reading files, the socket that is already
               open. Not on it: new processes, programs, sockets, signals to anyone else, tracing, mounts, keys ...
 
 A call that is not allowed fails with EPERM, so student code sees an ordinary OSError. `clone3` fails with ENOSYS,
-whereupon glibc falls back to `clone`, whose flags a filter can see: threads yes, processes no.
+whereupon glibc falls back to `clone`, whose flags a filter can see: threads yes (the zygote counts them, threads.py),
+processes no. `mmap` makes private memory only: what is shared, grows like a stack or is huge, RLIMIT_DATA does not count.
 
 Sources: landlock(7), seccomp(2), linux/seccomp.h, linux/filter.h.
 """
@@ -40,6 +43,12 @@ class Limits:
     printed_bytes: int = 1 << 20
     kept_bytes: int = 10_000
     open_files: int = 64
+    threads: int = 64  # alive at a time
+    address_bytes: int = 64 << 30  # that may be reserved: page tables for them take 128 MB
+
+
+PENDING_SIGNALS = 64  # of this user; a queue that is full would be full for the user's other processes too
+STACK_BYTES = 8 << 20
 
 
 def die_with_parent(parent: int) -> None:
@@ -61,8 +70,22 @@ def limit_resources(limits: Limits) -> None:
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, limits.address_bytes),
+        (resource.RLIMIT_STACK, STACK_BYTES),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_SIGPENDING, PENDING_SIGNALS),
     ):
-        resource.setrlimit(what, (most, most))
+        hard = resource.getrlimit(what)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (least, least))
+
+
+def drop_capabilities() -> None:
+    """Gives up what root may do beyond others; raises OSError where the kernel refuses."""
+    header, none = struct.pack("<Ii", _CAPABILITIES_3, 0), bytes(24)
+    _no_new_privileges()
+    _call(_CAPSET[_MACHINES[platform.machine()][0]], header, none)
 
 
 # --- Landlock
@@ -73,6 +96,7 @@ _FILE_SYSTEM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version ->
 _NO_TCP = 0b11  # bind, connect
 _SCOPED = 0b11  # abstract sockets, signals
 _PR_SET_NO_NEW_PRIVS, _PR_SET_PDEATHSIG = 38, 1
+_CAPSET, _CAPABILITIES_3 = (126, 91), 0x20080522
 _O_PATH = 0o10000000
 
 
@@ -122,7 +146,7 @@ def _call(number: int, *arguments: object) -> int:
 # --- seccomp
 
 _SYSTEM_CALLS = {  # name: (number on x86-64, on AArch64); None where the machine has no such call
-    "futex": (202, 98), "sendto": (44, 206), "recvfrom": (45, 207), "mmap": (9, 222), "munmap": (11, 215),
+    "futex": (202, 98), "sendto": (44, 206), "recvfrom": (45, 207), "munmap": (11, 215),
     "madvise": (28, 233), "brk": (12, 214), "mprotect": (10, 226), "mremap": (25, 216), "read": (0, 63),
     "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "close": (3, 57),
     "open": (2, None), "openat": (257, 56), "stat": (4, None), "lstat": (6, None), "fstat": (5, 80),
@@ -140,29 +164,60 @@ _SYSTEM_CALLS = {  # name: (number on x86-64, on AArch64); None where the machin
     "getegid": (108, 177), "exit": (60, 93), "exit_group": (231, 94),
 }  # fmt: skip
 _CLONE, _CLONE3, _KILL, _TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
-_FCNTL, _IOCTL, _PRLIMIT = (72, 25), (16, 29), (302, 261)
+_FCNTL, _IOCTL, _PRLIMIT, _MMAP = (72, 25), (16, 29), (302, 261), (9, 222)
+_EXIT, _SECCOMP = (60, 93), (317, 277)
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
 _X32_BIT = 0x40000000
-_CLONE_THREAD = 0x00010000
+_THREADS = (0x003D0F00, 0x007D0F00)  # flags of clone() as glibc and musl make a thread, and no other: no new namespace
+_MAP_KIND, _MAP_PRIVATE = 0x0F | 0x100 | 0x40000, 0x02  # MAP_TYPE, MAP_GROWSDOWN, MAP_HUGETLB
 _FCNTL_COMMANDS = (1, 2, 3, 1030)  # F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: not F_SETOWN, which sends signals
 _TCGETS = 0x5401  # isatty()
 
 _LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, ...
-_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL_PROCESS, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
 def restrict_system_calls() -> None:
     """Installs the allow-list for this process and all threads it will make; raises OSError where refused."""
+    _install(_filter(os.getpid()), 0)
+
+
+def clone_number() -> int:
+    """The number of the system call that begins a thread."""
+    return _CLONE[_MACHINES[platform.machine()][0]]
+
+
+def ask_about_threads(*, listened: bool) -> int:
+    """Each thread waits for leave to begin: of whoever has the descriptor that is returned, or for ever refused.
+
+    Raises OSError where the kernel has no such descriptor to give.
+    """
+    column, architecture = _MACHINES[platform.machine()]
+    return _install(
+        [
+            (_LD, 0, 0, _ARCHITECTURE),
+            (_JEQ, 0, 4, architecture),  # another one is killed by the allow-list
+            (_LD, 0, 0, _NUMBER),
+            (_JEQ, 1, 0, _CLONE[column]),
+            (_JEQ, 0, 1, _EXIT[column]),
+            (_RET, 0, 0, _ASK),
+            (_RET, 0, 0, _ALLOW),
+        ],
+        _NEW_LISTENER if listened else 0,
+    )
+
+
+def _install(instructions: list[Instruction], flags: int) -> int:
     _no_new_privileges()
-    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in _filter(os.getpid()))
+    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
-    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+    column = _MACHINES[platform.machine()][0]
+    return _call(_SECCOMP[column], ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(flags), program)
 
 
 def _filter(pid: int) -> list[Instruction]:
@@ -179,7 +234,8 @@ def _filter(pid: int) -> list[Instruction]:
         number = numbers[column]
         if number is not None:
             filters += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ALLOW)]
-    filters += _rule(_CLONE[column], (0, _CLONE_THREAD, (_CLONE_THREAD,)))
+    filters += _rule(_MMAP[column], (3, _MAP_KIND, (_MAP_PRIVATE,)))
+    filters += _rule(_CLONE[column], (0, 0xFFFFFFFF, _THREADS))
     filters += _rule(_KILL[column], (0, 0xFFFFFFFF, (pid,)))
     filters += _rule(_TGKILL[column], (0, 0xFFFFFFFF, (pid,)))
     filters += _rule(_FCNTL[column], (1, 0xFFFFFFFF, _FCNTL_COMMANDS))
@@ -212,6 +268,8 @@ def _rule(number: int, *conditions: tuple[int, int, tuple[int, ...]]) -> list[In
 def confine(limits: Limits, readable: list[str], *, landlock: bool = True, seccomp: bool = True) -> None:
     """All layers; after this the process can read below `readable`, compute, and talk over what it has open."""
     limit_resources(limits)
+    if seccomp:
+        drop_capabilities()
     if landlock:
         restrict_files(readable)
     if seccomp:

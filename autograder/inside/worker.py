@@ -15,6 +15,8 @@ import fcntl
 import gc
 import importlib
 import os
+import resource
+import select
 import signal
 import socket
 import time
@@ -27,6 +29,7 @@ import torch
 from autograder.inside.child import SOCKET, Child
 from autograder.inside.confine import Limits, confine, die_with_parent
 from autograder.inside.forbidden import Watch, install, seal
+from autograder.inside.threads import Threads, let_count
 
 CONTROL_BYTES = 65_536
 GRACE_S = 0.05  # for a child that is dying by itself: its signal tells why
@@ -61,6 +64,8 @@ class Status(msgspec.Struct, tag=True):
 
     pid: int
     signal: int = 0
+    cpu_s: float = 0.0
+    grown_bytes: int = 0  # its peak, beyond what the zygote has: what a SIGKILL may have been for
 
 
 def main(control_descriptor: int, settings: str) -> None:
@@ -70,15 +75,26 @@ def main(control_descriptor: int, settings: str) -> None:
     watch = Watch(frozenset(warm.judged))
     install(warm.forbidden, watch)
     control = socket.socket(fileno=control_descriptor)
-    read = msgspec.json.Decoder(Fork | End).decode
     control.send(b"ready")
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    threads = Threads(poll)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
-        if not data:
-            os._exit(0)  # the kernel ends what children there are; torch need not be taken down
-        request = read(data)
-        status = _fork(request, descriptors, watch) if isinstance(request, Fork) else _end(request)
-        control.send(msgspec.json.encode(status))
+        for descriptor, event in poll.poll():
+            if descriptor == control_descriptor:
+                _serve(control, watch, threads)
+            else:
+                threads.hear(descriptor, event)
+
+
+def _serve(control: socket.socket, watch: Watch, threads: Threads) -> None:
+    """Does what the grader asks for; ends when it hangs up."""
+    data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
+    if not data:
+        os._exit(0)  # the kernel ends what children there are; torch need not be taken down
+    request = msgspec.json.decode(data, type=Fork | End)  # type: ignore[arg-type]  # a union is a type to msgspec
+    status = _fork(request, descriptors, watch, threads) if isinstance(request, Fork) else _end(request)
+    control.send(msgspec.json.encode(status))
 
 
 def _warm_up(preload: list[str]) -> None:
@@ -90,12 +106,17 @@ def _warm_up(preload: list[str]) -> None:
     gc.freeze()
 
 
-def _fork(request: Fork, descriptors: list[int], watch: Watch) -> Status:
+def _fork(request: Fork, descriptors: list[int], watch: Watch, threads: Threads) -> Status:
     zygote = os.getpid()
+    ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         die_with_parent(zygote)
+        if request.seccomp:
+            let_count(theirs.fileno())
         _become_child(request, watch, *descriptors)
+    theirs.close()
+    threads.expect(ours, request.limits.threads)
     for descriptor in descriptors:
         os.close(descriptor)
     return Status(pid)
@@ -105,11 +126,13 @@ def _end(request: End) -> Status:
     pid, until = request.pid, time.monotonic() + (GRACE_S if request.dying else 0)
     while True:
         try:
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status, used = os.wait4(pid, os.WNOHANG)
         except ChildProcessError:  # a child of a zygote before this one
             return Status(pid)
         if ended:
-            return Status(pid, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+            grown = used.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            return Status(pid, ended_by, used.ru_utime + used.ru_stime, max(grown, 0) << 10)
         if time.monotonic() >= until:
             break
         time.sleep(GRACE_S / 20)

@@ -235,6 +235,48 @@ def test_nothing_outlives_a_child(box, sandbox_named, student_of):
     assert len(zygotes) <= 2  # bubblewrap's own two
 
 
+@BOXES
+def test_threads_are_counted_while_they_live(box, sandbox_named, student_of):
+    """No more than the limit at a time, by whatever call they are made; one that has ended makes room for another."""
+    student = student_of(
+        """
+        import threading, time
+        def f(stay):
+            made = 0
+            threading.stack_size(1 << 16)
+            try:
+                for _ in range(500):
+                    thread = threading.Thread(target=time.sleep, args=(60 * stay,), daemon=True)
+                    thread.start()
+                    stay or thread.join()
+                    made += 1
+            except RuntimeError as error:
+                return made, str(error)
+            return made, ""
+        """,
+        box=sandbox_named(box),
+    )
+    assert student.f(0) == (500, "")
+    assert student.f(1) == (64, "can't start new thread")
+
+
+@BOXES
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("os.kill(os.getpid(), 9)", "crash"),
+        ("x = bytearray(500 << 20); os.kill(os.getpid(), 9)", "memory"),
+        ("os.abort()", "crash"),
+        ("os.kill(os.getpid(), 24)", "timeout"),
+    ],
+)
+def test_a_killed_process_is_called_what_it_was_killed_for(inside, box, code, cause):
+    """A SIGKILL is no proof that memory was short: how much the process had is."""
+    with pytest.raises(StudentError) as caught:
+        inside(box, code)
+    assert caught.value.cause == cause
+
+
 def children_of(pid):
     """Process ids and states of all descendants."""
     found = []
