@@ -8,6 +8,7 @@
 
     nbgrader formgrader, generate_feedback
        | safe_markdown      a student's text cannot run a script with the rights of whoever marks it
+       | plain_code         nor can their code look like other code
 
 One warm grader serves all students of a run and ends with it. What cannot be graded raises: nbgrader names the student,
 leaves their earlier marks as they are, and goes on with the next.
@@ -16,6 +17,7 @@ leaves their earlier marks as they are, and goes on with the next.
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,7 +28,7 @@ import bleach
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbconvert.exporters.exporter import ResourcesDict
-from nbconvert.filters import markdown2html
+from nbconvert.filters import Highlight2HTML, markdown2html
 from nbformat import NotebookNode
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import (
@@ -36,6 +38,7 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 from nbgrader.preprocessors.base import NbGraderPreprocessor
+from pygments.token import STANDARD_TYPES
 from traitlets import Unicode
 from traitlets.config import Config
 
@@ -45,18 +48,22 @@ from autograder.canonical import add_feedback, canonical
 from autograder.course import Course, find_course
 from autograder.doctor import choose_device
 from autograder.errors import SubmissionError
-from autograder.safetext import clean
+from autograder.safetext import clean, visible
 
 if TYPE_CHECKING:
     from autograder.grader import Grader
 
+ANSWER_LIMIT = 200_000  # characters of a Markdown cell that are shown
 # What lessons and ordinary answers are written with; everything else is shown as text.
 TAGS = {
     *("h1", "h2", "h3", "h4", "h5", "h6", "p", "div", "span", "br", "hr", "blockquote", "details", "summary"),
     *("a", "b", "code", "del", "em", "i", "img", "pre", "strong", "sub", "sup"),
     *("dd", "dl", "dt", "li", "ol", "ul", "table", "tbody", "td", "th", "thead", "tr"),
 }
-ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title", "width", "height"], "*": ["align", "id", "class"]}
+ATTRIBUTES = {"a": ["href", "title"], "img": ["src", "alt", "title", "width", "height"], "*": ["align", "class"]}
+ADDRESSES = re.compile(r"(?:https?://|mailto:)", re.I)  # of links; a picture that is fetched would tell who reads, and when
+PICTURES = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,", re.I)
+CLASSES = frozenset(("highlight", *STANDARD_TYPES.values()))  # of coloured code: others would look like nbgrader's own
 
 
 def hook(config: Config) -> None:
@@ -70,13 +77,33 @@ def hook(config: Config) -> None:
         AssignLatePenalties,
         CheckCellMetadata,
     ]
-    config.HTMLExporter.filters = {"markdown2html": safe_markdown}
+    config.HTMLExporter.filters = {"markdown2html": safe_markdown, "highlight_code": plain_code}
 
 
 def safe_markdown(source: str) -> str:
-    """Markdown as HTML without anything that a browser would run."""
-    shown: str = bleach.clean(markdown2html(source), tags=TAGS, attributes=ATTRIBUTES)
+    """Markdown as HTML without anything that a browser would run or fetch, or that could pass for nbgrader's own page.
+
+    No element has an id, not even a heading: formgrader finds an exercise's score by the first that bears its name.
+    """
+    allowed = {*bleach.ALLOWED_PROTOCOLS, "data"}  # data for pictures, see _may_stay
+    shown: str = bleach.clean(markdown2html(clean(source, ANSWER_LIMIT)), TAGS, _may_stay, allowed)
+    return shown.replace("<a>&#182;</a>", "")  # what is left of a heading's link to itself
+
+
+def plain_code(source: str, language: str | None = None, metadata: Any = None) -> str:
+    """Code as HTML; characters that cannot be seen, or turn a line around, are written as Python's escapes."""
+    shown: str = Highlight2HTML()(visible(source), language, metadata)
     return shown
+
+
+def _may_stay(tag: str, name: str, value: str) -> bool:
+    """Whether an attribute may."""
+    if name not in (*ATTRIBUTES.get(tag, ()), *ATTRIBUTES["*"]):
+        return False
+    if name == "class":
+        return CLASSES.issuperset(value.split())
+    pattern = {"href": ADDRESSES, "src": PICTURES}.get(name)
+    return pattern is None or pattern.match(value) is not None
 
 
 def ensure_assignment(assignment: str, **_: Any) -> None:

@@ -2,6 +2,7 @@
 
     clean      any place: no control characters, nothing invisible, no direction marks, not too long
     one_line   the same on one line: tables, logs, messages
+    visible    code, where nothing may be left out: what cannot be seen is written as its escape
     markup     the terminal, between rich's tags; a Console that prints it is made by `terminal`
     html       a page written by hand, as text or in a quoted attribute
     pages      a jinja2 environment that does this to every value; `content_policy` goes with its pages
@@ -53,9 +54,18 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
 
+def visible(code: str) -> str:
+    """Code for a reader who has to judge it: what cannot be seen is written as Python's escape for it."""
+    return code if code.isascii() and code.isprintable() else _UNSEEN.sub(_escapes, code)
+
+
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
     """`text` cleaned and on one line."""
     return clean(" ".join(clean(text, max(limit, MESSAGE_LIMIT)).split()), limit)
+
+
+def _escapes(unseen: re.Match[str]) -> str:
+    return unseen[0].encode("unicode_escape").decode()
 
 
 # --- the terminal
