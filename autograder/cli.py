@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from autograder import __version__
-from autograder.commands import BROKEN, OK, UNREADABLE, authoring, grading
+from autograder.commands import BROKEN, OK, UNREADABLE, authoring, exporting, grading
 from autograder.course import find_course
 from autograder.errors import AutograderError, GraderError, SubmissionError
 from autograder.safetext import MESSAGE_LIMIT, markup, terminal
@@ -40,6 +40,7 @@ for command in (
     grading.collect,
     grading.grade,
     grading.replay,
+    exporting.export,
     authoring.prove,
 ):
     app.command()(command)

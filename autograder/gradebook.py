@@ -25,6 +25,7 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import compute_checksum
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import undefer
 from traitlets.config.loader import PyFileConfigLoader
 
 from autograder.canonical import add_feedback, canonical, graded_cells
@@ -115,6 +116,32 @@ class Marks:
         session.flush()
         submitted.late_submission_penalty = self._late_penalty(submission, submitted)
         session.commit()
+
+    def submissions(self) -> list[api.SubmittedAssignment]:
+        """All submissions of the lesson, as nbgrader's rows."""
+        asked = select(api.SubmittedAssignment).join(api.Assignment).where(api.Assignment.name == self._lesson)
+        return list(self._gradebook.db.execute(asked).scalars())
+
+    def grades(self) -> Iterator[tuple[str, str, Any]]:
+        """Each grade of the lesson with its student and its cell's name, in one query."""
+        asked = select(api.SubmittedAssignment.student_id, api.BaseCell.name, api.Grade)
+        asked = asked.join(api.SubmittedNotebook, api.SubmittedNotebook.assignment_id == api.SubmittedAssignment.id)
+        asked = asked.join(api.Grade, api.Grade.notebook_id == api.SubmittedNotebook.id)
+        asked = asked.join(api.BaseCell, api.Grade.cell_id == api.BaseCell.id).options(undefer(api.Grade.max_score))
+        asked = asked.join(api.Assignment, api.Assignment.id == api.SubmittedAssignment.assignment_id)
+        for row in self._gradebook.db.execute(asked.where(api.Assignment.name == self._lesson)):
+            yield tuple(row)
+
+    def settle_penalties(self) -> None:
+        """Asks the late policy again of each late submission: marks were given, or a due date moved, since it was graded."""
+        for submission in self.submissions():
+            for submitted in submission.notebooks:
+                if submitted.late_submission_penalty is None and not submission.total_seconds_late:
+                    continue
+                penalty = self._late_penalty(submission, submitted)
+                if penalty != submitted.late_submission_penalty:
+                    submitted.late_submission_penalty = penalty
+        self._gradebook.db.commit()
 
     def _late_penalty(self, submission: api.SubmittedAssignment, submitted: api.SubmittedNotebook) -> float | None:
         """What the course's late plugin takes off, between 0 and the score, as nbgrader's own step does."""

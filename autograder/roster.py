@@ -62,7 +62,7 @@ def with_roster(collection: Collection, people: Iterable[Person]) -> Collection:
     seen: set[Person] = set()
     for each in collection.submissions:
         person = next((known[key] for key in _keys(each) if key in known), None)
-        members = [] if person else [one for one in people if one.group and one.group == _plain(each.student)]
+        members = [] if person else [one for one in people if one.group and one.group == plain_name(each.student)]
         seen |= {person} if person else set(members)
         handed += [_of_member(each, member) for member in members] or [_on_the_roster(each, person)]
     missing = [
@@ -91,8 +91,8 @@ def _on_the_roster(submission: Submission, person: Person | None) -> Submission:
 
 def _keys(submission: Submission) -> Iterator[str]:
     """What a submission's student may be called, the surest first."""
-    yield from (_plain(name) for name in (submission.number, submission.student) if name)
-    yield _plain(submission.student.removesuffix(f"_{submission.number}"))
+    yield from (plain_name(name) for name in (submission.number, submission.student) if name)
+    yield plain_name(submission.student.removesuffix(f"_{submission.number}"))
 
 
 def _person(row: Mapping[str, str]) -> Person | None:
@@ -105,9 +105,9 @@ def _person(row: Mapping[str, str]) -> Person | None:
     student = row.get("id", "") if "student" not in row and "name" not in row else _as_canvas(first, last, whole)
     called = {row.get(column, "") for column in IDS} | {f"{first} {last}", f"{last} {first}", whole, student}
     called |= {row.get("email", "").partition("@")[0]}
-    plain = frozenset(_plain(name) for name in called if _plain(name))
+    plain = frozenset(plain_name(name) for name in called if plain_name(name))
     group = next((row[column] for column in GROUPS if row.get(column)), "")
-    return Person(student.strip(), plain, _plain(group)) if student.strip() else None
+    return Person(student.strip(), plain, plain_name(group)) if student.strip() else None
 
 
 def _as_canvas(first: str, last: str, whole: str) -> str:
@@ -121,7 +121,7 @@ def _lower(row: Mapping[str | None, str | list[str] | None]) -> dict[str, str]:
     return {str(key).strip().lower(): value.strip() for key, value in row.items() if isinstance(value, str)}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without case, accents, spaces and signs."""
     letters = unicodedata.normalize("NFKD", name).casefold()
     return "".join(letter for letter in letters if letter.isalnum())

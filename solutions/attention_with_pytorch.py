@@ -1162,7 +1162,7 @@ with picture("copy_builtin_weights", alt="Horizontal bars: the time of one call 
 # move. And `batch_first=False` is the default: with batch in front, sequences attend across the batch; I would
 # notice because the output of one sequence changes when another one of the batch does.
 #
-# **For graders, 10 points.** 3: each level has one benefit and one thing it hides (1 each). 3: a, b, c each with a
+# **Rubric (10 points).** 3: each level has one benefit and one thing it hides (1 each). 3: a, b, c each with a
 # reason that fits (1 each; any level with a sound reason counts). 4: two real silent differences (1 each: mask
 # meaning, packed or transposed weights, averaged maps, batch first, bias, mask shape, blocked rows) and for each a
 # test that would show it (1 each).
