@@ -1,5 +1,6 @@
 """What earlier runs found, in SQLite beside the gradebook: verdicts by their keys, and what was recorded of whom.
 
+    papers     what was read of a student's file, by the file's content: reading is what an unchanged class would cost
     verdicts   one for each student, exercise and device: its key (keys.py) and the verdict, compressed JSON
     notes      what was seen of a submission beside the tests, for the instructor
     marks      the code and the score that the gradebook had of an exercise last: to tell which marks a new suite changes
@@ -25,10 +26,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from autograder.errors import GraderError
+from autograder.notebook import Notebook
 from autograder.outcome import Judged
+from autograder.program import Program
 
 VERSION = 1
 TABLES = """
+    CREATE TABLE papers   (lesson TEXT, student TEXT, key TEXT, data BLOB, digest BLOB,
+                           PRIMARY KEY (lesson, student)) WITHOUT ROWID;
     CREATE TABLE verdicts (lesson TEXT, student TEXT, exercise TEXT, device TEXT, key TEXT, data BLOB, digest BLOB,
                            PRIMARY KEY (lesson, student, exercise, device)) WITHOUT ROWID;
     CREATE TABLE notes    (lesson TEXT, student TEXT, key TEXT, data BLOB, digest BLOB,
@@ -40,6 +45,13 @@ TABLES = """
     CREATE TABLE standing (lesson TEXT PRIMARY KEY, data BLOB, digest BLOB) WITHOUT ROWID;
 """
 T = TypeVar("T")
+
+
+class Read(msgspec.Struct, frozen=True):
+    """What was read of a file."""
+
+    notebook: Notebook
+    program: Program
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -74,12 +86,22 @@ class Cache:
     def __enter__(self) -> Cache:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._base.close()
 
-    # --- verdicts
+    # --- papers and verdicts
+
+    def paper(self, lesson: str, student: str, key: str) -> Read | None:
+        """What was read of a file that had this key."""
+        where = "SELECT data, digest FROM papers WHERE lesson = ? AND student = ? AND key = ?"
+        rows = self._read(where, lesson, student, key)
+        return next((_unpacked(data, Read, digest, student, key) for data, digest in rows), None)
+
+    def keep_paper(self, lesson: str, student: str, key: str, read: Read) -> None:
+        """Keeps what was read of a student's file."""
+        with self._writing() as base:
+            row = (lesson, student, key, *_packed(read, student, key))
+            base.execute("REPLACE INTO papers VALUES (?, ?, ?, ?, ?)", row)
 
     def verdicts(self, lesson: str, student: str, device: str) -> dict[str, Judged]:
         """The verdicts on a student's exercises by their keys."""

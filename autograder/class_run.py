@@ -11,13 +11,15 @@ end, so nobody gets a zero for it. This process runs no student code and needs n
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
-from autograder.cache import Cache
+from autograder.cache import Cache, Read
 from autograder.collection import Submission
 from autograder.course import Course, Exercise, Lesson
 from autograder.errors import SubmissionError
@@ -25,7 +27,7 @@ from autograder.job import Done, Setup, Task, task_of
 from autograder.keys import Keys, Known, Salts, digest, one_by_one, salts
 from autograder.outcome import Judged
 from autograder.paper import Graded as Graded
-from autograder.paper import Paper, graded, held, read_paper, unreadable
+from autograder.paper import Paper, graded, held, paper_of, read_file, unreadable
 from autograder.pool import Pool
 from autograder.results import DEVICES, Results, SubmissionResult, TestResult
 
@@ -99,11 +101,10 @@ class _Run:
 
     def tasks(self) -> Iterator[Task]:
         """The papers that have to be judged; all other submissions are dealt with on the way."""
-        others = self.course.other_exercises(self.lesson.name)
         for number, submission in enumerate(self.submissions):
             started = time.monotonic()
             try:
-                paper = read_paper(submission, self.lesson, others)
+                paper = self._read(submission)
             except SubmissionError as error:
                 self._finish(number, unreadable(submission, self.lesson, str(error)))
                 continue
@@ -117,6 +118,26 @@ class _Run:
             else:
                 notes = self._notes(paper)
                 self._finish(number, graded(paper, self.lesson, judged, time.monotonic() - started, notes))
+
+    def _read(self, submission: Submission) -> Paper:
+        """The paper as it is kept, if its file holds what it held; else made anew. Raises SubmissionError."""
+        path, data = read_file(submission)
+        key = digest([self.salts.engine, self._read_by, path.name, hashlib.sha256(data).hexdigest()])
+        if self.cache and self.resume and (kept := self.cache.paper(self.lesson.name, submission.student, key)):
+            return Paper(submission, kept.notebook, kept.program)
+        paper = paper_of(data, path, submission, self.lesson, self._others)
+        if self.cache:
+            self.cache.keep_paper(self.lesson.name, submission.student, key, Read(paper.notebook, paper.program))
+        return paper
+
+    @cached_property
+    def _others(self) -> dict[str, tuple[str, ...]]:
+        return self.course.other_exercises(self.lesson.name)
+
+    @cached_property
+    def _read_by(self) -> str:
+        """Digest of what reading goes by, besides the file and this package."""
+        return digest([{**vars(self.lesson), "suites": "", "given": sorted(self.lesson.given)}, self._others])
 
     def take(self, done: Done) -> None:
         """Marks what was judged, and keeps it."""

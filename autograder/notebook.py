@@ -46,7 +46,11 @@ class Notebook:
 
 def read_notebook(path: Path) -> Notebook:
     """Reads a notebook or its .py export; raises SubmissionError naming the file, what it is and what to ask for."""
-    data = read_regular_file(path)
+    return notebook_of(read_regular_file(path), path)
+
+
+def notebook_of(data: bytes, path: Path) -> Notebook:
+    """What a file holds, `path` naming it; raises SubmissionError as `read_notebook` does. Looks at no other file."""
     try:
         text, repairs = decode(data)
         cells, more = _cells_of_text(text, path)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autograder.collection import Submission
 from autograder.course import Exercise, Lesson
 from autograder.errors import SubmissionError
-from autograder.notebook import Notebook, read_notebook
+from autograder.notebook import Notebook, notebook_of
 from autograder.outcome import Judged, Outcome
 from autograder.program import Program, slice_program
 from autograder.results import ExerciseResult, SubmissionResult, TestResult
 from autograder.score import held_back, score_exercise
+from autograder.textfile import read_regular_file
 
 NOT_JUDGED = "it could not be judged through our fault; it was not counted"
 
@@ -44,15 +46,24 @@ class Graded:
 
 def read_paper(submission: Submission, lesson: Lesson, others: Mapping[str, Iterable[str]]) -> Paper:
     """Reads a submission; raises SubmissionError where it cannot be graded."""
+    path, data = read_file(submission)
+    return paper_of(data, path, submission, lesson, others)
+
+
+def read_file(submission: Submission) -> tuple[Path, bytes]:
+    """A submission's file and all that is in it; raises SubmissionError where there is none, or it may not be read."""
     if submission.path is None:
         raise SubmissionError(submission.message)
-    notebook = read_notebook(submission.path)
+    return submission.path, read_regular_file(submission.path)
+
+
+def paper_of(data: bytes, path: Path, submission: Submission, lesson: Lesson, others: Mapping[str, Iterable[str]]) -> Paper:
+    """What a file comes to. It hangs on these arguments and on nothing else; raises SubmissionError as `read_paper`."""
+    notebook = notebook_of(data, path)
     return Paper(submission, notebook, slice_program(notebook, lesson, others))
 
 
-def graded(
-    paper: Paper, lesson: Lesson, judged: Mapping[str, Judged], seconds: float, notes: Iterable[str] = ()
-) -> Graded:
+def graded(paper: Paper, lesson: Lesson, judged: Mapping[str, Judged], seconds: float, notes: Iterable[str] = ()) -> Graded:
     """What a paper comes to; `notes` are what was seen beside the tests, for the instructor."""
     points = {each: judged[each.name].outcomes for each in lesson.exercises}
     exercises = tuple(score_exercise(each.name, each.points, outcomes) for each, outcomes in points.items())

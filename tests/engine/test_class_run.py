@@ -7,25 +7,29 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from autograder import marking
+from autograder import class_run, keys, marking
+from autograder.cache import Cache
 from autograder.collection import Submission
+from autograder.course import Course
 from autograder.errors import GraderError
 from autograder.job import Done
 from autograder.keys import Known, one_by_one
 from autograder.marking import Options, grade_into_course
 from autograder.notebook import Notebook
 from autograder.outcome import Judged, Outcome
-from autograder.paper import Paper
+from autograder.paper import Paper, read_paper
 from autograder.results import to_json
 
 LESSON = "attention_from_scratch"
@@ -92,7 +96,8 @@ def grade(course, judges, empty_gradebook):
     def run(students=None, **options):
         judges.ran.clear()
         found = sorted((course.root / "submitted").iterdir())
-        submissions = [Submission(one.name, one / LESSON / f"{LESSON}.ipynb") for one in found]
+        every = [Submission(one.name, one / LESSON / f"{LESSON}.ipynb") for one in found]
+        submissions = options.pop("submissions", every)
         wanted = [one for one in submissions if students is None or one.student in students]
         console = Console(file=io.StringIO())
         return grade_into_course(
@@ -138,6 +143,97 @@ def test_an_unchanged_class_is_not_graded_again(grade, judges, hand_in, filled):
     assert (first.known, second.known) == (0, 2)
     assert without_seconds(first) == without_seconds(second)
     assert (second.details / "ada.txt").read_text() == "printed: hello"
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Whose files were read rather than known."""
+    students, original = [], class_run.paper_of
+
+    def noted(data, path, submission, *rest):
+        students.append(submission.student)
+        return original(data, path, submission, *rest)
+
+    monkeypatch.setattr(class_run, "paper_of", noted)
+    return students
+
+
+def test_an_unchanged_file_is_not_read_again(grade, read, hand_in, filled):
+    """Its content decides: another date of the same does not matter, another content under the same date and size does."""
+    path = hand_in("ada", filled(softmax=RIGHT))
+    grade()
+    os.utime(path, (1, 1))
+    assert grade().known == 1
+    assert read == ["ada"]
+    path.write_text(path.read_text().replace("x.exp()", "x.sin()"))
+    os.utime(path, (1, 1))
+    assert grade().known == 0
+    assert read == ["ada", "ada"]
+
+
+def test_a_file_that_became_a_link_is_refused_though_it_is_known(grade, hand_in, filled, tmp_path):
+    """What a link points to is nobody's submission, be its content known."""
+    path = hand_in("ada", filled(softmax=RIGHT))
+    grade()
+    (tmp_path / "elsewhere.ipynb").write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere.ipynb")
+    assert [one.status for one in grade().results.submissions] == ["unreadable"]
+
+
+def test_another_name_is_read_anew(grade, read, hand_in, filled):
+    """Messages hold a file's name, and its ending decides how it is read."""
+    path = hand_in("ada", filled(softmax=RIGHT))
+    grade()
+    submission = Submission("ada", path.rename(path.with_name("renamed.ipynb")))
+    assert grade(submissions=[submission]).results.submissions[0].path == str(submission.path)
+    assert read == ["ada", "ada"]
+
+
+@pytest.mark.parametrize("changed", ["engine", "lesson", "other lesson"])
+def test_a_changed_reader_reads_anew(grade, read, hand_in, filled, monkeypatch, changed):
+    """Another version of this package, another release, other lessons: what was read by the old ones does not count."""
+    hand_in("ada", filled(softmax=RIGHT))
+    grade()
+    if changed == "engine":
+        monkeypatch.setattr(keys, "engine", lambda: "another")
+    elif changed == "lesson":
+        original = Course.lesson
+        exercises = lambda lesson: (replace(lesson.exercises[0], stub="def softmax(x): ..."), *lesson.exercises[1:])  # noqa: E731
+        monkeypatch.setattr(Course, "lesson", lambda *a: replace(one := original(*a), exercises=exercises(one)))
+    else:
+        monkeypatch.setattr(Course, "other_exercises", lambda *a: {"one_more": ("softmax",)})
+    grade()
+    assert read == ["ada", "ada"]
+
+
+def test_what_was_read_comes_back_as_it_was(grade, hand_in, filled, course):
+    """A kept paper holds everything: repairs, written answers, what has to be looked at, the notebook itself."""
+    notebook = filled(softmax=RIGHT + "\n!pip install torch", split_heads="def other(): pass")
+    extra = {"cell_type": "code", "source": WRONG, "metadata": {}, "outputs": [], "execution_count": None}
+    notebook["cells"] += [extra, {"cell_type": "markdown", "source": "\u00e9\u4e2d eval(1)", "metadata": {}}]
+    path = hand_in("ada", notebook)
+    grade()
+    lesson = course.lesson(LESSON)
+    paper = read_paper(Submission("ada", path), lesson, course.other_exercises(LESSON))
+    assert paper.program.repairs
+    assert paper.program.review
+    with sqlite3.connect(course.state / "cache.db") as base:
+        ((key,),) = base.execute("SELECT key FROM papers")
+    with Cache(course.state / "cache.db") as cache:
+        kept = cache.paper(LESSON, "ada", key)
+    assert (kept.notebook, kept.program) == (paper.notebook, paper.program)
+
+
+def test_a_kept_paper_that_somebody_wrote_into_is_not_believed(grade, read, hand_in, filled, course):
+    """Each row has a digest of its own: one that was exchanged is read from the file."""
+    hand_in("ada", filled(softmax=RIGHT))
+    hand_in("bela", filled(softmax=WRONG))
+    grade()
+    with sqlite3.connect(course.state / "cache.db") as base:
+        base.execute("UPDATE papers SET data = (SELECT data FROM papers WHERE student = 'ada')")
+    grade()
+    assert read == ["ada", "bela", "bela"]
 
 
 def test_fresh_grades_all_again(grade, judges, hand_in, filled):
@@ -201,16 +297,14 @@ def test_our_fault_is_nobodys_zero(grade, judges, hand_in, filled, score_in_grad
 
 def test_a_bug_in_reading_is_our_fault(grade, judges, hand_in, filled, monkeypatch):
     """Whatever reading does with one file, the others are graded."""
-    from autograder import class_run
+    paper_of = class_run.paper_of
 
-    read = class_run.read_paper
-
-    def fails(submission, *rest):
+    def fails(data, path, submission, *rest):
         if submission.student == "ada":
             raise KeyError("a bug")
-        return read(submission, *rest)
+        return paper_of(data, path, submission, *rest)
 
-    monkeypatch.setattr(class_run, "read_paper", fails)
+    monkeypatch.setattr(class_run, "paper_of", fails)
     hand_in("ada", filled(softmax=RIGHT))
     hand_in("bela", filled(softmax=RIGHT))
     ada, bela = grade().results.submissions
