@@ -115,23 +115,29 @@ def _release(source: NotebookNode, script: Path) -> NotebookNode:
 def _included(name: str, course: Course, script: Path) -> str:
     """What an `include:` line stands for: the Colab badge, or a file beside the script."""
     if name == "badge":
-        return _badge(course, script.stem)
+        return badge(course, script.stem)
     try:
         return (script.parent / name).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
         raise GraderError(f"{script} includes {name}, which cannot be read ({error.strerror}); rename it") from error
 
 
-def _badge(course: Course, lesson: str) -> str:
-    """The link that opens a release in Colab; the repository's address is in pyproject.toml and nowhere else."""
+def badge(course: Course, lesson: str) -> str:
+    """The link that opens a release in Colab."""
+    where = address(course)
+    path = f"{where['repository']}/blob/{where['branch']}/release/{lesson}/{lesson}.ipynb"
+    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{path})"
+
+
+def address(course: Course) -> dict[str, str]:
+    """`repository` and `branch` of what students get: pyproject.toml says it and nothing else does."""
     settings = course.root / "pyproject.toml"
     try:
-        address = tomllib.loads(settings.read_text(encoding="utf-8"))["tool"]["autograder"]
-        path = f"{address['repository']}/blob/{address['branch']}/release/{lesson}/{lesson}.ipynb"
+        found = tomllib.loads(settings.read_text(encoding="utf-8"))["tool"]["autograder"]
+        return {"repository": str(found["repository"]), "branch": str(found["branch"])}
     except (OSError, KeyError, ValueError) as error:
         wanted = '[tool.autograder] with repository = "OWNER/REPO" and branch = "main"'
         raise GraderError(f"{settings} does not say where releases are published; add {wanted}") from error
-    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{path})"
 
 
 def _check_exercises(notebook: NotebookNode, script: Path) -> None:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from autograder import __version__
-from autograder.commands import BROKEN, OK, UNREADABLE, authoring, exporting, grading
+from autograder.commands import BROKEN, OK, UNREADABLE, authoring, exporting, grading, publishing
 from autograder.course import find_course
 from autograder.errors import AutograderError, GraderError, SubmissionError
 from autograder.safetext import MESSAGE_LIMIT, markup, terminal
@@ -42,6 +42,7 @@ for command in (
     grading.replay,
     exporting.export,
     authoring.prove,
+    publishing.publish,
 ):
     app.command()(command)
 
