@@ -24,7 +24,7 @@ from autograder.choosing import Attempt, Wanted, choose, holds
 from autograder.errors import GraderError
 from autograder.layouts import GRADESCOPE, Claim, claim_of, is_notebook_name
 from autograder.owners import READ_FOR_CONTENT, Owners, by_place
-from autograder.safetext import file_name, file_names
+from autograder.safetext import clean, encodable, file_name, file_names
 
 OF_THE_PLATFORM = frozenset(("timestamp.txt", "index.html", "roster.csv", "readme.md", "grades.csv", GRADESCOPE))
 MAX_NAMED = 5  # files in one message
@@ -101,6 +101,14 @@ def read_collection(path: Path, wanted: Wanted, student: str | None = None, scra
     return found
 
 
+def read_own(folder: Path, student: str, wanted: Wanted, scratch: Path) -> Submission:
+    """The one submission in a folder that is a student's own, as a platform's container holds it; may be without a file."""
+    hand = _Hand(Claim(student))
+    for each in list_files(folder, scratch).everything:
+        hand.put(each, hand.claim)
+    return _submission(student, hand, wanted, f"{student} handed in no notebook.")
+
+
 def student_of_file(path: Path, lesson: str) -> str:
     """The student's name that a file's place says: a platform's, else its stem without the lesson's name, else its
     folder's name.
@@ -137,7 +145,7 @@ def _folder_of_all(listing: Listing, lesson: str) -> str:
 
 def _nbgraders(listing: Listing, wanted: Wanted) -> Collection:
     """nbgrader's layout: every folder is a student, with or without a notebook."""
-    hands = {folder[0]: _Hand(Claim(folder[0])) for folder in sorted(listing.folders) if len(folder) == 1}
+    hands = {folder[0]: _Hand(Claim(_student_id(folder[0]))) for folder in sorted(listing.folders) if len(folder) == 1}
     loose: list[Item | Refused] = []
     for each in listing.everything:
         hand = hands.get(each.parts[0])
@@ -149,7 +157,7 @@ def _nbgraders(listing: Listing, wanted: Wanted) -> Collection:
     for name, hand in hands.items():
         exists = (name, wanted.lesson) in listing.folders
         where = f"{wanted.lesson}/" if exists else f"{wanted.lesson}/, which does not exist"
-        submissions.append(_submission(name, hand, wanted, f"{name} has no notebook in {where}."))
+        submissions.append(_submission(hand.claim.student, hand, wanted, f"{name} has no notebook in {where}."))
     return Collection(tuple(submissions), _not_understood(loose))
 
 
@@ -180,14 +188,14 @@ def _submission(name: str, hand: _Hand, wanted: Wanted, nothing: str, number: st
     refused = [f"{each}." for each in hand.refused]
     if not attempts:
         handed = [f"Handed in: {_names([each.parts[-1] for each in hand.others])}."] if hand.others else []
-        return Submission(name, None, " ".join([nothing, *handed, *refused, ASK]), number)
+        return Submission(name, None, clean(" ".join([nothing, *handed, *refused, ASK])), number)
     taken = choose(attempts, wanted)
     said = []
     if taken.claim.late:
         said.append(f"{taken.claim.platform} marks it as late.")
     if others := [each.name for each in attempts if each is not taken]:
         said.append(f"{taken.name} was graded, of {len(attempts)} files; not {_names(others)}.")
-    return Submission(name, taken.item.path, " ".join(said + refused), number, taken.claim.when, taken.claim.late)
+    return Submission(name, taken.item.path, clean(" ".join(said + refused)), number, taken.claim.when, taken.claim.late)
 
 
 def _hides(item: Item, wanted: Wanted) -> bool:
@@ -219,9 +227,14 @@ def _told_apart(submissions: list[Submission]) -> list[Submission]:
     return [replace(each, student=folders[name]) for each, name in zip(submissions, names, strict=True)]
 
 
+def _student_id(folder: str) -> str:
+    """The folder's name, as nbgrader knows the student; another where it is no text, which no database takes."""
+    return folder if encodable(folder) == folder else file_name(folder)
+
+
 def _not_understood(files: list[Item | Refused]) -> tuple[str, ...]:
     left = [each for each in files if each.parts[-1].lower() not in OF_THE_PLATFORM]
-    return tuple(str(each) if isinstance(each, Refused) else "/".join(each.parts) for each in left)
+    return tuple(clean(str(each) if isinstance(each, Refused) else "/".join(each.parts)) for each in left)
 
 
 def _names(names: list[str]) -> str:

@@ -51,3 +51,24 @@ def export(
 def _roster(course: Course) -> Path | None:
     path = course.root / "roster.csv"
     return path if path.exists() else None
+
+
+def gradescope(
+    lesson: Annotated[str, typer.Argument(help="The lesson.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="X.zip", help="Where to.")],
+    visibility: Annotated[
+        str, typer.Option(help="When students see points and reasons: visible, after_due_date, after_published, hidden.")
+    ] = "after_published",
+) -> int:
+    """An autograder zip for Gradescope: suites, answers and secret in it, student code in the box there too."""
+    from autograder.gradescope import package
+    from autograder.safetext import markup, terminal
+
+    course = find_course(Path.cwd())
+    asked = course.lesson(lesson)
+    path, console = package(course, lesson, output, visibility), terminal()
+    console.print(f"wrote {markup(str(path))}: it holds answers, hidden tests and the secret", soft_wrap=True)
+    console.print(
+        f"on Gradescope: {asked.max_score:g} autograder points, base image with Python 3.11 or newer", soft_wrap=True
+    )
+    return OK
