@@ -7,7 +7,7 @@
         ├── StudentTimeout   no answer before the deadline
         ├── StudentCrash     the process inside the box died
         ├── StudentMemory    the memory limit was met
-        ├── StudentOutput    too much text, too large or malformed reply
+        ├── StudentOutput    too much text, too large a reply; StudentMalformed: something that is no reply
         ├── StudentForbidden a ready-made operator was used that the lesson does not allow
         └── StudentMissing   the exercise is not in the notebook
 
@@ -81,6 +81,10 @@ class StudentOutput(StudentError):
     """The student's code printed too much, or returned too much or something that is not a reply."""
 
     cause = "output"
+
+
+class StudentMalformed(StudentOutput):
+    """What came back is no reply; the text says in which way, and may repeat what the student's code chose."""
 
 
 class StudentForbidden(StudentError):

@@ -14,19 +14,23 @@ import resource
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from autograder.inside import wire
 from autograder.inside.confine import Limits
 
 MAX_NUMBERS = 1 << 16  # in one tensor of an ask
 MAX_INTEGER = 1 << 12  # such as a length or a number of heads
+MAX_NODES = 2_000  # in the arguments of an ask: how often the reference can be made to do something with a tensor
 MAX_ASKS = 10_000  # of one child
 MEMORY_BYTES = 256 << 20  # that one ask may add to the grader
-KEPT_BYTES = 64 << 20  # results and arguments of asks, kept for their gradients; the oldest are forgotten first
+KEPT_BYTES = 64 << 20  # what is kept of asks for their gradients; the oldest are forgotten first
 _REFUSED = (
     ArithmeticError,
     AssertionError,
@@ -38,7 +42,14 @@ _REFUSED = (
     ValueError,
 )
 
-Kept = tuple[list[torch.Tensor], list[torch.Tensor]]  # arguments, results
+
+@dataclass(frozen=True)
+class Kept:
+    """A graph: what it was computed from, what came of it, and the bytes that it holds in all."""
+
+    tensors: list[torch.Tensor]
+    results: list[torch.Tensor]
+    held_bytes: int
 
 
 class Oracle:
@@ -50,6 +61,7 @@ class Oracle:
         self.asked: set[str] = set()
         self._count = 0
         self._asks: OrderedDict[int, Kept] = OrderedDict()
+        self._held_bytes = 0
 
     def answer(self, ask: wire.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
         """The frame to send back; raises wire.ProtocolError for an ask that no honest child sends.
@@ -61,6 +73,7 @@ class Oracle:
             raise wire.ProtocolError("an ask for something that is not lost, or too many asks")
         if allowed is not None and ask.name not in allowed:
             return _refused("NotImplementedError", f"{ask.name} is not in the notebook")
+        wire.check_trees(ask.args, ask.kwargs, most=MAX_NODES)
         self.asked.add(ask.name)
         tensors = wire.build(ask.views, storages, self._limit_bytes)
         if any(math.prod(tensor.shape) > MAX_NUMBERS for tensor in tensors):
@@ -78,28 +91,32 @@ class Oracle:
         args, kwargs = (wire.unpack(tree, tensors, _no_module, _no_module) for tree in (ask.args, ask.kwargs))
         if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or _has_large((args, kwargs)):
             raise MemoryError(f"{ask.name} was lost, and is not computed at this size")
-        with torch.enable_grad():
+        saved: dict[int, int] = {}  # address of a storage -> its bytes
+        with torch.enable_grad(), saved_tensors_hooks(partial(_noted, saved), _as_it_is):
             result = self._given[ask.name](*args, **kwargs)
         packer = wire.Packer()
         value = packer.value(result)
-        self._keep(tensors, list(packer.tensors))
+        if sum(storage.nbytes() for storage in packer.storages) > self._limit_bytes // 2:
+            raise MemoryError(f"{ask.name} was lost, and is not computed at this size")
+        if any(tensor.requires_grad for tensor in packer.tensors):
+            self._keep(tensors, list(packer.tensors), sum(saved.values()))
         same = [-1] * len(packer.tensors)
         return packer.frame(wire.Returned(self._count, value, packer.views, same, wire.State()))
 
-    def _keep(self, tensors: list[torch.Tensor], results: list[torch.Tensor]) -> None:
-        self._asks[self._count] = (tensors, results)
-        sizes = [sum(tensor.nbytes for kept in each for tensor in kept) for each in self._asks.values()]
-        while sum(sizes) > KEPT_BYTES:
-            self._asks.popitem(last=False)
-            del sizes[0]
+    def _keep(self, tensors: list[torch.Tensor], results: list[torch.Tensor], saved_bytes: int) -> None:
+        held = saved_bytes + sum(tensor.nbytes for tensor in (*tensors, *results))
+        self._asks[self._count] = Kept(tensors, results, held)
+        self._held_bytes += held
+        while self._held_bytes > KEPT_BYTES:
+            self._held_bytes -= self._asks.popitem(last=False)[1].held_bytes
 
     def _gradients(self, ask: wire.Ask, arriving: list[torch.Tensor]) -> bytes:
         if ask.vjp not in self._asks:
             raise RuntimeError("gradients of a call that was not made, or too long ago")
-        tensors, results = self._asks[ask.vjp]
+        kept = self._asks[ask.vjp]
         found = torch.autograd.grad(
-            [results[number] for number in ask.results],
-            [tensors[number] for number in ask.wanted],
+            [kept.results[number] for number in ask.results],
+            [kept.tensors[number] for number in ask.wanted],
             [arriving[number] for number in ask.gradients],
             retain_graph=True,
             allow_unused=True,
@@ -121,6 +138,17 @@ def within_memory(more_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _noted(saved: dict[int, int], tensor: torch.Tensor) -> torch.Tensor:
+    """What a graph keeps of a tensor; `saved` learns of its memory."""
+    storage = tensor.untyped_storage()
+    saved[storage.data_ptr()] = storage.nbytes()
+    return tensor.detach()  # the tensor itself would lead back to the graph that keeps it
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _has_large(value: Any) -> bool:

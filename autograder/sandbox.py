@@ -20,7 +20,15 @@ import msgspec
 import torch
 
 from autograder.boxes import ENVIRONMENT, PACKAGE, last_line, readable_paths, wall
-from autograder.errors import GraderError, StudentCrash, StudentError, StudentMemory, StudentOutput, StudentTimeout
+from autograder.errors import (
+    GraderError,
+    StudentCrash,
+    StudentError,
+    StudentMalformed,
+    StudentMemory,
+    StudentOutput,
+    StudentTimeout,
+)
 from autograder.inside import wire
 from autograder.inside.confine import Limits
 from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status, Warm
@@ -195,16 +203,18 @@ class Channel:
         most = self.sandbox.limits.reply_bytes
         if n_header > wire.MAX_HEADER or n_header + n_body > most:
             limit = wire.MAX_HEADER if n_header > wire.MAX_HEADER else most
-            raise self._ended(StudentOutput("OverflowError", f"the reply is larger than {limit >> 20} MB"))
+            raise self._ended(self._too_large(limit))
         data = self._take(n_header + n_body, deadline)
         try:
             return wire.read_outside(data[:n_header]), wire.storages_of(data[n_header:])
         except wire.ProtocolError as error:
-            raise self._ended(StudentOutput("RuntimeError", f"the reply is no message: {error}")) from error
+            raise self._ended(StudentMalformed("RuntimeError", f"the reply is no message: {error}")) from error
 
     def malformed(self, error: Exception) -> StudentError:
-        """Ends the child because of a reply that is well formed but means nothing."""
-        return self._ended(StudentOutput("RuntimeError", f"the reply means nothing: {error}"))
+        """Ends the child because of a reply that is well formed but means nothing, or is too much."""
+        if isinstance(error, wire.SizeError):
+            return self._ended(self._too_large(self.sandbox.limits.reply_bytes))
+        return self._ended(StudentMalformed("RuntimeError", f"the reply means nothing: {error}"))
 
     def _refuse_unasked(self) -> None:
         try:
@@ -213,6 +223,9 @@ class Channel:
             return
         if said:
             raise self.malformed(ValueError("it came unasked"))
+
+    def _too_large(self, limit: int) -> StudentOutput:
+        return StudentOutput("OverflowError", f"the reply is larger than {limit >> 20} MB")
 
     def _take(self, size: int, deadline: float) -> bytes:
         data = bytearray()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from autograder.errors import GraderError, Line, StudentError, StudentMissing, StudentTimeout
+from autograder.errors import GraderError, Line, StudentError, StudentMalformed, StudentMissing, StudentTimeout
 from autograder.inside import wire
 from autograder.inside.confine import Limits
 from autograder.oracle import Oracle
@@ -198,7 +198,7 @@ class Session:
     def malformed(self, error: Exception) -> StudentError:
         """Ends the child because of a reply that means nothing."""
         if self._channel is None:
-            return StudentTimeout("RuntimeError", str(error))
+            return StudentMalformed("RuntimeError", str(error))
         return self._channel.malformed(error)
 
     # --- graphs that nobody needs any more

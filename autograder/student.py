@@ -185,9 +185,8 @@ class _OneCall:
         if not (isinstance(answer, wire.Returned) and wire.is_state(answer.state)):
             raise self.session.malformed(TypeError("a call is answered by Returned, with a state that torch can have"))
         try:
+            wire.check_answer(answer, self.message, len(self.packer.storages), len(storages))
             self.after = wire.build(answer.views, storages, self.session.limits.reply_bytes)
-            if not all(-1 <= same < len(self.tensors) for same in answer.same):
-                raise wire.ProtocolError("a result that is an argument which was not given")
             results = [self.tensors[same] if same >= 0 else self.after[i] for i, same in enumerate(answer.same)]
             if self.sent is None:
                 self._settle(answer, storages)
@@ -240,7 +239,7 @@ class _OneCall:
                 raise TypeError("gradients are asked for")
             built = wire.build(answer.views, storages, self.session.limits.reply_bytes)
             for number, place in zip(wanted, answer.tensors, strict=True):
-                found[number] = None if place < 0 else built[place]
+                found[number] = None if place < 0 else _like(built[place], self.tensors[number])
         except _MALFORMED as error:
             raise self.session.malformed(error) from error
         return found
@@ -328,6 +327,13 @@ def _refill(mine: Any, now: Any) -> Any:
             _refill(old, new)
         return mine
     return now
+
+
+def _like(gradient: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A gradient that arrives at `tensor`; raises ProtocolError where autograd would refuse it."""
+    if (gradient.shape, gradient.dtype, gradient.device) != (tensor.shape, tensor.dtype, tensor.device):
+        raise wire.ProtocolError("a gradient that is not like the tensor that it belongs to")
+    return gradient
 
 
 def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:

@@ -27,7 +27,7 @@ from _pytest.runner import runtestprotocol
 from autograder.comparing import Mismatch
 from autograder.course import Lesson
 from autograder.direct import call, plan
-from autograder.errors import GraderError, StudentError, StudentMemory
+from autograder.errors import GraderError, StudentError, StudentMalformed, StudentMemory
 from autograder.inputs import Inputs
 from autograder.outcome import Outcome as Outcome
 from autograder.results import Cause
@@ -265,6 +265,8 @@ def _told(error: StudentError) -> str:
     where = f" in {error.lines[-1]}" if error.lines else ""
     if error.cause == "forbidden":
         return f"a ready-made operator that this lesson does not allow was used{where}"
+    if isinstance(error, StudentMalformed):
+        return f"what came back is no answer to a call{where}"
     if isinstance(error, StudentMemory):
         return f"more memory was asked for than the limit allows{where}"
     return f"{error.kind} was raised{where}" if error.cause == "error" else error.text

@@ -205,6 +205,14 @@ def test_the_same_submission_gives_the_same_bytes(grade, tiny):
 
 # --- what a student may read
 
+FORGED = """
+    import json, os
+    m = json.dumps({}).encode()
+    os.write(3, len(m).to_bytes(8, 'little') + m)"""
+ANSWER = (
+    "{'type': 'Returned', 'call': 0, 'value': 1, 'views': [], 'same': [], 'state': ['float32', True, 'cpu', 0, False],"
+    " 'arguments': [[False, -1]]}"
+)
 N = "int(round(float(x.detach().flatten()[-1].abs())))"  # 1973 in the tests that are worked by hand
 LEAKS = {
     "a message": f"raise ValueError(f'input {{{N}}}')",
@@ -241,6 +249,12 @@ LEAKS = {
     import json, os
     m = json.dumps({{"type": "Raised", "kind": "E", "text": "", "lines": [], "forbidden": str({N})}}).encode()
     os.write(3, len(m).to_bytes(8, 'little') + m)""",
+    "a message of its own kind": FORGED.format(f"{{'type': str({N})}}"),
+    "a field of its own": FORGED.format(f"{{'type': 'Ran', str({N}): 1}}"),
+    "a value of its own kind": FORGED.format(f"{ANSWER} | {{'value': {{str({N}): 1}}}}"),
+    "a length that is none": FORGED.format(f"{ANSWER} | {{'value': {{'t': {N}}}}}"),
+    "a dtype of its own": FORGED.format(f"{ANSWER} | {{'views': [[0, str({N}), [], [], 0]]}}"),
+    "a text that is far too long": FORGED.format(f"{{'type': 'Raised', 'kind': 'E', 'text': str({N}) * 900, 'lines': []}}"),
 }  # fmt: skip
 
 
@@ -251,6 +265,75 @@ def test_a_hidden_input_cannot_be_read(grade, tiny, leak):
     graded = grade(double=f"def double(x):\n    {LEAKS[leak]}{filler}")
     assert exercise(graded, "double").score < 5
     assert "1973" not in told(graded, tiny)
+
+
+# --- what is no tensor of numbers
+
+NASTY = {
+    "a subclass that is equal to all": """
+    class T(torch.Tensor):
+        __eq__ = __le__ = __ge__ = __ne__ = allclose = equal = lambda *a: torch.tensor(True)
+        __hash__ = torch.Tensor.__hash__
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None): return torch.tensor(True)
+    return x.as_subclass(T)""",
+    "a wrapper of nothing": """
+    class T(torch.Tensor):
+        @staticmethod
+        def __new__(cls): return torch.Tensor._make_wrapper_subclass(cls, x.shape, dtype=x.dtype)
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None): return NotImplemented
+    return T()""",
+    "meta": "return torch.empty_like(x, device='meta')",
+    "sparse": "return (2 * x).to_sparse()",
+    "sparse rows": "return (2 * x).reshape(1, -1).to_sparse_csr()",
+    "quantized": "return torch.quantize_per_tensor(2 * x.detach().float(), 0.1, 0, torch.qint8)",
+    "nested": "return torch.nested.nested_tensor([2 * x.detach()])",
+    "jagged": "return torch.nested.nested_tensor([2 * x.detach()], layout=torch.jagged)",
+    "fake": """
+    from torch._subclasses import FakeTensorMode
+    with FakeTensorMode(): return torch.ones(2)""",
+    "a giant": "return torch.ones(1, dtype=x.dtype).expand(1 << 40)",
+    "giants together": "return [torch.ones(1).expand(1 << 23) for _ in range(9)]",
+    "one number for all": "return x.sum().expand(x.shape)",
+    "memory that is gone": "y = 2 * x.detach()\n    y.untyped_storage().resize_(0)\n    return y",
+    "complex": "return torch.complex(2 * x, x)",
+    "truth values": "return x > 0",
+    "small floats": "return (2 * x).to(torch.float8_e5m2)",
+    "unsigned": "return x.detach().to(torch.uint16)",
+    "empty": "return x[:0]",
+    "nan": "return x * float('nan')",
+    "infinities": "return x * float('inf')",
+    "None": "return None",
+    "a generator": "return (2 * y for y in x)",
+    "a generator function": "yield 2 * x",
+    "a coroutine": "return type((lambda: (yield))())",
+    "itself": "return double",
+    "an object that is equal to all": "return type('E', (), {'__eq__': lambda *a: True, 'shape': x.shape})()",
+    "a number that is equal to all": "return type('I', (int,), {'__eq__': lambda *a: True, '__float__': lambda s: 1.0})(3)",
+    "a list that lies": "return type('L', (list,), {'__len__': lambda s: 2, '__iter__': lambda s: iter([2 * x])})()",
+    "a dict that lies": "return type('D', (dict,), {'__getitem__': lambda s, k: 2 * x, '__eq__': lambda *a: True})()",
+    "a list in itself": "y = []\n    y.append(y)\n    return y",
+    "a hundred thousand numbers": "return list(range(100_000))",
+    "ten thousand keys": "return {str(n): n for n in range(10_000)}",
+    "an array": "return (2 * x.detach()).numpy()",
+    "a text": "return str(2 * x)",
+    "a module": "return torch.nn.Linear(2, 2)",
+    "an exception": "return ValueError('x')",
+    "a class": "return torch.Tensor",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_what_is_no_tensor_of_numbers_is_wrong(grade, nasty):
+    """Whatever it says of itself: no points, under a cause that says whose fault, and in words."""
+    graded = grade(double=f"def double(x):\n    {NASTY[nasty]}", Net=NET.replace("double(x)", "x.add(x)"))
+    failed = [test for test in exercise(graded, "double").tests if test.outcome == "failed"]
+    assert exercise(graded, "double").score == 0
+    assert len(failed) >= 4
+    assert {test.cause for test in failed} <= {"wrong", "error", "output"}
+    assert all(test.message or test.name == "a plain assertion" for test in failed)
+    assert exercise(graded, "Net").score == 10
 
 
 def told(graded, course):

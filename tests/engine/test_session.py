@@ -1,7 +1,10 @@
 """What a submission does wrong costs the test that met it, under its right name, and nothing else."""
 
+import gc
+import resource
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from autograder.errors import (
     StudentOutput,
     StudentTimeout,
 )
+from autograder.oracle import KEPT_BYTES
 
 FRAMED = "def framed(m): return len(m).to_bytes(8, 'little') + m\n"  # a header without a body
 GOOD = f"import os, sys, time, torch\ndef good(x): return x + 1\n{FRAMED}"
@@ -98,6 +102,27 @@ def test_a_late_answer_is_nobodys(student_of, impatient):
         except StudentError as error:
             assert error.cause == "output"  # noqa: PT017 - either is right, but never another's answer as good
     assert set(got) <= {"good", 1}
+
+
+def test_what_comes_unasked_is_refused(student_of, impatient):
+    """A frame that lies ready before a call is made does not stand for its answer."""
+    impatient()
+    message = '{"type":"Returned","call":0,"value":42,"views":[],"same":[],"state":["float32",true,"cpu",0,false]}'
+    source = f"""
+        import os, threading
+        M = {message!r}.encode()
+        def early():
+            threading.Timer(0.1, lambda: os.write(3, len(M).to_bytes(8, "little") + M)).start()
+            return 1
+        def good(): return "good"
+        """
+    student = student_of(source, "early", "good")
+    assert student.early() == 1
+    time.sleep(0.5)
+    with pytest.raises(StudentOutput) as caught:
+        student.good()
+    assert "unasked" in caught.value.text
+    assert student.good() == "good"
 
 
 def test_two_time_outs_are_enough(student_of, impatient):
@@ -208,6 +233,11 @@ def double(x):
     return 2 * x
 
 
+def resident_bytes():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 LOSES = """
 import torch
 def before(x): return missing(x)
@@ -269,6 +299,27 @@ def test_an_ask_cannot_exhaust_the_grader(loses, reference, argument):
     with pytest.raises((MemoryError, RuntimeError)):
         loses(missing=reference).size(argument)
     assert loses().size(3).tolist() == [2, 2, 2]
+
+
+def test_what_is_kept_for_gradients_is_limited(loses):
+    """The graph of an ask holds more than its result: asks by the dozen do not make the grader grow."""
+
+    def deep(x):
+        for _ in range(200):
+            x = (x + 1).sin()
+        return x.sum()
+
+    body = "return len([missing(torch.ones(1 << 15, requires_grad=True)) for _ in range(40)])"
+    before = resident_bytes()
+    assert loses(LOSES.replace("return missing(x) * 3", body), missing=deep).after(torch.ones(2)) == 40
+    assert resident_bytes() - before < 3 * KEPT_BYTES
+
+
+def test_an_ask_has_so_many_parts(loses):
+    """A list that names one tensor a hundred thousand times would make the reference work for minutes."""
+    body = "return missing([x] * 5000)"
+    with pytest.raises(StudentOutput):
+        loses(LOSES.replace("return missing(x) * 3", body), missing=sum).after(torch.ones(2))
 
 
 def test_large_integers_are_no_ask(loses):

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import struct
+import time
 import tracemalloc
 
 import pytest
@@ -258,6 +259,139 @@ def test_a_header_that_is_no_message_is_refused(header):
     """Another direction's message, unknown fields, wrong types, numbers beyond 64 bits, depth without end."""
     with pytest.raises(ProtocolError):
         wire.read_outside(header)
+
+
+STATE = '["float32",true,"cpu",0,false]'
+
+
+def returned(**fields):
+    """The header of an answer that says nothing, with these fields as JSON."""
+    fields = {"call": "0", "value": "1", "views": "[]", "same": "[]", "state": STATE, **fields}
+    return f'{{"type":"Returned",{",".join(f"{chr(34)}{name}{chr(34)}:{text}" for name, text in fields.items())}}}'.encode()
+
+
+def row(count, item="0"):
+    return f"[{','.join([item] * count)}]"
+
+
+def text(count):
+    return f'"{"x" * count}"'
+
+
+VIEW = '[0,"float32",[],[],0]'
+COLLIDING = row(wire.MAX_KEYS + 1, "[1,1]")
+FULL = {  # field, what it may just hold, what is too much
+    "same": (row(wire.MAX_TENSORS), row(wire.MAX_TENSORS + 1)),
+    "origins": (row(wire.MAX_TENSORS), row(wire.MAX_TENSORS + 1)),
+    "views": (row(wire.MAX_TENSORS, VIEW), row(wire.MAX_TENSORS + 1, VIEW)),
+    "written": (row(wire.MAX_TENSORS, "[0,0]"), row(wire.MAX_TENSORS + 1, "[0,0]")),
+    "moved": (row(wire.MAX_TENSORS, "[0,0]"), row(wire.MAX_TENSORS + 1, "[0,0]")),
+    "arguments": (row(wire.MAX_TENSORS, "[true,0]"), row(wire.MAX_TENSORS + 1, "[true,0]")),
+    "modules": (
+        row(wire.MAX_MODULES, '{"number":0,"names":[],"tensors":[]}'),
+        row(wire.MAX_MODULES + 1, '{"number":0,"names":[],"tensors":[]}'),
+    ),
+    "forbidden": (text(wire.MAX_NAME), text(wire.MAX_NAME + 1)),
+    "call": (str(1 << 62), str((1 << 62) + 1)),
+    "value": (text(wire.MAX_TEXT), text(wire.MAX_TEXT + 1)),
+    "containers": (row(wire.MAX_NODES - 2), row(wire.MAX_NODES - 1)),
+}
+
+
+@pytest.mark.parametrize("field", FULL)
+def test_each_field_has_its_limit(field):
+    """What it may hold is a message; one more is none."""
+    just, more = FULL[field]
+    assert isinstance(wire.read_outside(returned(**{field: just})), wire.Returned)
+    with pytest.raises(ProtocolError):
+        wire.read_outside(returned(**{field: more}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        returned(value=str((1 << 53) + 1)), returned(value="9" * 5000), returned(value='{"a":1,"b":2}'),
+        returned(value=f'{{"d":{COLLIDING}}}'), returned(views='[[0,"float32",' + row(65) + "," + row(65) + ",0]]"),
+        returned(views=f"[[0,{text(501)},[],[],0]]"),
+        returned(modules=f'[{{"number":0,"names":[{text(501)}],"tensors":[0]}}]'),
+        b'{"type":"Ran","text":' + text(2001).encode() + b"}", b'{"type":"Ran","kind":' + text(501).encode() + b"}",
+        b'{"type":"Raised","kind":"E","text":"","lines":' + row(21, "[1,1]").encode() + b"}",
+        b'{"type":"Loaded","found":' + row(10_001, '"f"').encode() + b"}",
+        b'{"type":"Gradients","views":[],"tensors":' + row(10_001).encode() + b"}",
+        b'{"type":"Ask","name":"f","args":' + row(100_000).encode() + b',"kwargs":{"d":[]},"views":[]}',
+        b'{"type":"Ask","name":' + text(501).encode() + b',"args":[],"kwargs":{"d":[]},"views":[]}',
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_what_is_too_much_is_refused(header):
+    """Numbers, keys, dimensions, names, texts, lines, lists: none is longer than the protocol says."""
+    with pytest.raises(ProtocolError):
+        wire.read_outside(header)
+
+
+def test_what_may_be_sent_may_be_read():
+    """The largest value that a child may send is within what is read; one that is larger says so inside."""
+    largest = [complex(math.nan, math.inf)] * (wire.MAX_VALUES - 1)
+    packer = wire.Packer()
+    tree = packer.value(largest)
+    frame = packer.frame(wire.Returned(0, tree, [], [], wire.State()))
+    assert len(frame) < wire.MAX_HEADER
+    assert len(parted(frame)[0].value) == wire.MAX_VALUES - 1
+    with pytest.raises(OverflowError):
+        wire.Packer().value([0] * wire.MAX_VALUES)
+    with pytest.raises(OverflowError):
+        wire.Packer().value(dict.fromkeys(range(wire.MAX_KEYS + 1)))
+
+
+def test_keys_that_collide_cost_no_time():
+    """Python's hash of an integer is no secret: a hundred dicts, each with as many keys of one hash as it may have."""
+    collide = [[{"i": str(number * ((1 << 61) - 1))}, 0] for number in range(wire.MAX_KEYS)]
+    trees = [{"d": collide}] * (wire.MAX_NODES // (5 * wire.MAX_KEYS))
+    wire.check_trees(trees)
+    started = time.process_time()
+    wire.unpack(trees, [], no_module, foreign)
+    assert time.process_time() - started < 3.0
+
+
+CALL = wire.Call("f", [], [], [View(0, "float32", [1], [1], 0), View(1, "float32", [1], [1], 0)], wire.State())
+STATES = [wire.Module(0, ["a", "b"], [0, 0]), wire.Module(1, [], [])]
+
+
+def answer(**fields):
+    views, arguments = [View(0, "float32", [1], [1], 0)], [(False, -1), (False, 0)]
+    return wire.Returned(0, 1, views, [-1], wire.State(), **{"arguments": arguments, **fields})
+
+
+def test_an_answer_that_fits_its_call_is_taken():
+    """Two arguments, in two storages, and one tensor that came back."""
+    wire.check_answer(answer(written=[(0, 0), (1, 0)], moved=[(1, 0)], origins=[1], modules=STATES), CALL, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"written": [(0, 0), (0, 0)]}, {"written": [(2, 0)]}, {"written": [(0, 1)]}, {"written": [(-1, 0)]},
+        {"written": [(0, -1)]}, {"moved": [(0, 0), (0, 0)]}, {"moved": [(2, 0)]}, {"moved": [(0, 1)]}, {"moved": [(-1, 0)]},
+        {"arguments": []}, {"arguments": [(False, -1)] * 3}, {"arguments": [(True, 1), (True, -1)]}, {"origins": [0, 0]},
+        {"origins": [2]}, {"modules": [STATES[0], STATES[0]]}, {"modules": [wire.Module(-1, [], [])]},
+        {"modules": [wire.Module(0, ["a"], [])]}, {"modules": [wire.Module(0, ["a", "a"], [0, 0])]},
+        {"modules": [wire.Module(0, ["a"], [1])]}, {"modules": [wire.Module(0, ["a"], [-1])]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_answer_that_names_what_is_not_there_is_refused(fields):
+    """Or one thing twice: to write one storage a million times over would take hours."""
+    with pytest.raises(ProtocolError):
+        wire.check_answer(answer(**fields), CALL, 2, 1)
+
+
+@pytest.mark.parametrize("same", [[2], [-1, -1]], ids=str)
+def test_a_result_is_a_tensor_of_the_answer_or_an_argument(same):
+    """Neither a third argument nor a second tensor."""
+    said = answer()
+    said.same = same
+    with pytest.raises(ProtocolError):
+        wire.check_answer(said, CALL, 2, 1)
 
 
 def test_a_seeded_storm_of_broken_frames_never_breaks_the_reader():
