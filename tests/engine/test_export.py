@@ -4,12 +4,10 @@ import csv
 import io
 import json
 import re
-import shutil
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from nbgrader import api
@@ -18,11 +16,7 @@ from autograder.commands import exporting
 from autograder.course import Course
 from autograder.errors import GraderError
 from autograder.export import export
-from autograder.gradebook import open_marks
-from autograder.notebook import read_notebook
 from autograder.outgoing import Wanted
-from autograder.program import slice_program
-from autograder.results import ExerciseResult, SubmissionResult, TestResult
 from autograder.sheets import pair, read_sheet
 from autograder.standings import CellMark, Standing, read_standings
 
@@ -294,28 +288,6 @@ def test_a_file_that_names_nobody_is_refused(sheet, text):
 
 
 # --- the gradebook
-
-
-@pytest.fixture
-def recorded(course, lesson, empty_gradebook, filled, hand_in, model_answers):
-    """Puts a student's marks into the gradebook without the engine: recorded("ada", softmax=7.5)."""
-    shutil.copy(empty_gradebook, course.root)
-
-    def record(student, text="The variance grows with d_k.", stamp="", **scores):
-        path = hand_in(student, filled(**model_answers, **({"why_scale": text} if text else {})))
-        if stamp:
-            (path.parent / "timestamp.txt").write_text(stamp)
-        notebook = read_notebook(path)
-        exercises = tuple(
-            ExerciseResult(each.name, scores.get(each.name, each.points), each.points, (TestResult("t", "passed"),))
-            for each in lesson.exercises
-        )
-        score = sum(each.score for each in exercises)
-        result = SubmissionResult(student, str(path), "graded", "", score, lesson.max_score, exercises=exercises)
-        with open_marks(course, lesson) as marks:
-            marks.record(SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson)))
-
-    return record
 
 
 @pytest.fixture
