@@ -12,7 +12,7 @@ only; a file that cannot be graded is a result with the status "unreadable".
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,6 +69,7 @@ def judge(paper: Paper, workshop: Workshop, known: Known | None = None) -> tuple
         case, diagnosis = _case(paper.submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
 
         def by_running(exercise: Exercise, judged: Mapping[str, Judged]) -> Judged:
+            session.know_paid(frozenset(name for name, each in judged.items() if _forbidden(each.outcomes)))
             diagnosis.found = {name: each.idea for name, each in judged.items() if each.idea}
             outcomes = _judge(exercise, _wrong(judged, workshop), case, workshop, session, diagnosis)
             return Judged(tuple(outcomes), diagnosis.found.get(exercise.name, ""))
@@ -131,7 +132,7 @@ def _judge(
     except StudentError as error:  # it is not there, or the submission's time is over
         return suite.outcomes(exercise.name, "failed", error.cause, error.text)  # type: ignore[arg-type]
     outcomes = suite.run(exercise.name, case)
-    if any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
+    if not _forbidden(outcomes) and any(outcome.verdict == "failed" and outcome.cause != "timeout" for outcome in outcomes):
         session.renew()
         session.replaced, watch = wrong, Watch()
         with Rehearsal(replace(case, watch=watch.student), session) as rehearsal:
@@ -139,9 +140,13 @@ def _judge(
         outcomes = diagnosis.explain(exercise.name, case, outcomes, watch)
         session.replaced = frozenset()
         session.renew()
-    if forbidden := next((outcome for outcome in outcomes if outcome.cause == "forbidden"), None):
-        return suite.outcomes(exercise.name, "failed", "forbidden", forbidden.message)
+    if forbidden := _forbidden(outcomes):
+        return suite.outcomes(exercise.name, "failed", "forbidden", forbidden[0].message)
     return outcomes
+
+
+def _forbidden(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.cause == "forbidden"]
 
 
 def _noted(outcomes: list[Outcome], session: Session) -> list[Outcome]:

@@ -41,6 +41,7 @@ class Session:
     generation: int = 0
     patience_s: float = math.inf  # for one answer, besides the limits
     replaced: frozenset[str] = frozenset()  # answers that the reference stands in for, besides those that are lost
+    paid: frozenset[str] = frozenset()  # exercises that were found to use what they may not
     printed: list[str] = field(default_factory=list)
     problems: dict[int, StudentError] = field(default_factory=dict)  # statement -> what it ended with
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -59,8 +60,8 @@ class Session:
     def beside(self, patience_s: float) -> Session:
         """Another conversation about the same submission, with children of its own, and this one's clock."""
         given = (self.sandbox, self.program, self.exercises, self.reference, self.cells)
-        problems = dict(self.problems)
-        return Session(*given, patience_s=patience_s, replaced=self.replaced, problems=problems, _started=self._started)
+        known = {"replaced": self.replaced, "paid": self.paid, "problems": dict(self.problems)}
+        return Session(*given, patience_s=patience_s, _started=self._started, **known)  # type: ignore[arg-type]
 
     # --- life of a child
 
@@ -70,6 +71,12 @@ class Session:
             self._channel.close()
             self.printed.append(self._channel.printed.decode(errors="replace"))
             self._channel = None
+
+    def know_paid(self, exercises: frozenset[str]) -> None:
+        """From now on the callers of these may use what they use: they have paid for it, so nobody else does."""
+        if exercises != self.paid:
+            self.paid = exercises
+            self.renew()
 
     def prepare(self, target: str) -> None:
         """Makes sure that there is a child which knows `target`; raises StudentMissing where the notebook does not."""
@@ -134,7 +141,7 @@ class Session:
         statements = [self.program.statements[number] for number in chosen]
         sent = [(statement.cell, statement.line, statement.source) for statement in statements]
         self._at = -1
-        channel.send(wire.frame(wire.Load(sent, list(self.exercises), list(lost)), []), self._deadline())
+        channel.send(wire.frame(wire.Load(sent, list(self.exercises), list(lost), sorted(self.paid)), []), self._deadline())
         for number in chosen:
             self._at = number
             reply, _ = self._receive(channel, self._deadline())

@@ -18,7 +18,7 @@ import torch
 
 from autograder.inside import wire
 from autograder.inside.confine import Limits
-from autograder.inside.forbidden import Watch
+from autograder.inside.forbidden import EXPECT, LEARN, NOBODY, UNDER_TEST
 from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
@@ -43,9 +43,8 @@ class Arrived:
 class Child:
     """One submission's process: its namespace, the graphs of its calls, its modules."""
 
-    def __init__(self, limits: Limits, watch: Watch) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.watch = watch
         self.exercises: frozenset[str] = frozenset()
         self.socket = socket.socket(fileno=SOCKET)
         self.space: dict[str, Any] = vars(types.ModuleType("__main__"))
@@ -91,9 +90,7 @@ class Child:
             if len(data) > self.limits.reply_bytes:
                 raise OverflowError(f"the reply is {len(data) >> 20} MB, more than the limit")
         except BaseException as error:
-            raised = _raised(error)
-            raised.forbidden = self.watch.used
-            data = wire.frame(raised, [])
+            data = wire.frame(_raised(error), [])
         self.flush()
         self.socket.sendall(data)
 
@@ -107,6 +104,8 @@ class Child:
 
     def load(self, message: wire.Load) -> None:
         """Runs the statements in the namespace of a fresh `__main__`, telling the outside after each."""
+        audit = sys.audit  # a student can put another one in its place, but not into this frame
+        audit(EXPECT, tuple(message.exercises), tuple(message.paid))
         module = types.ModuleType("__main__")
         sys.modules["__main__"], self.space = module, vars(module)
         self.space["__builtins__"] = builtins
@@ -124,7 +123,7 @@ class Child:
             self.socket.sendall(wire.frame(ran, []))
         self.space.update({name: Lost(name, self) for name in message.lost})  # also over an answer that is wrong
         self.exercises = frozenset(message.exercises)
-        self.watch.learn({name: self.space[name] for name in message.exercises if name in self.space})
+        audit(LEARN, {name: self.space[name] for name in message.exercises if name in self.space})
         found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]
         self.socket.sendall(wire.frame(wire.Loaded(found), []))
 
@@ -162,7 +161,7 @@ class Child:
         value = packer.value(result)
         results = list(packer.tensors)
         same = [numbers.get(id(tensor), -1) for tensor in results]
-        answer = wire.Returned(self.counter, value, packer.views, same, state, forbidden=self.watch.used)
+        answer = wire.Returned(self.counter, value, packer.views, same, state)
         for number, (old, now) in enumerate(zip(arrived.before, arrived.storages, strict=True)):
             if not torch.equal(old, _bytes(now)):
                 answer.written.append((number, packer.storage(now)))
@@ -187,7 +186,7 @@ class Child:
         if target.startswith("#"):
             kinds = {base.__name__ for base in type(self.modules[int(target[1:])]).__mro__}
             target = next((name for name in sorted(self.exercises) if name in kinds), "")
-        self.watch.under_test, self.watch.used = (target if target in self.exercises else ""), ""
+        sys.audit(UNDER_TEST, target if target in self.exercises else NOBODY)
 
     def vjp(self, message: wire.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
         """Gradients at the arguments of an earlier call, for gradients that arrive at its results."""

@@ -129,6 +129,7 @@ class Load(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     statements: list[tuple[Number, Number, str]]
     exercises: list[str]
     lost: list[str]  # exercises that Ask supplies
+    paid: list[str] = []  # exercises that were found to use what they may not: who calls them pays for nothing more
 
 
 class Ran(msgspec.Struct, tag=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import time
 import traceback
 from typing import NoReturn
@@ -26,9 +27,10 @@ from typing import NoReturn
 import msgspec
 import torch
 
+from autograder.inside import child as child_module
 from autograder.inside.child import SOCKET, Child
 from autograder.inside.confine import Limits, confine, die_with_parent
-from autograder.inside.forbidden import Watch, install, seal
+from autograder.inside.forbidden import code_in, install, seal
 from autograder.inside.threads import Threads, let_count
 
 CONTROL_BYTES = 65_536
@@ -72,8 +74,8 @@ def main(control_descriptor: int, settings: str) -> None:
     """Serves the grader until it closes the control socket; `settings` is a Warm as JSON."""
     warm = msgspec.json.decode(settings, type=Warm)
     _warm_up(warm.preload)
-    watch = Watch(frozenset(warm.judged))
-    install(warm.forbidden, watch)
+    own = (*code_in(child_module), *code_in(sys.modules[__name__]))
+    install(warm.forbidden, warm.judged, own)
     control = socket.socket(fileno=control_descriptor)
     control.send(b"ready")
     poll = select.poll()
@@ -82,18 +84,18 @@ def main(control_descriptor: int, settings: str) -> None:
     while True:
         for descriptor, event in poll.poll():
             if descriptor == control_descriptor:
-                _serve(control, watch, threads)
+                _serve(control, is_sealed=bool(warm.forbidden), threads=threads)
             else:
                 threads.hear(descriptor, event)
 
 
-def _serve(control: socket.socket, watch: Watch, threads: Threads) -> None:
+def _serve(control: socket.socket, *, is_sealed: bool, threads: Threads) -> None:
     """Does what the grader asks for; ends when it hangs up."""
     data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
     if not data:
         os._exit(0)  # the kernel ends what children there are; torch need not be taken down
-    request = msgspec.json.decode(data, type=Fork | End)  # type: ignore[arg-type]  # a union is a type to msgspec
-    status = _fork(request, descriptors, watch, threads) if isinstance(request, Fork) else _end(request)
+    request = msgspec.json.decode(data, type=Fork | End)
+    status = _fork(request, descriptors, is_sealed, threads) if isinstance(request, Fork) else _end(request)
     control.send(msgspec.json.encode(status))
 
 
@@ -106,7 +108,7 @@ def _warm_up(preload: list[str]) -> None:
     gc.freeze()
 
 
-def _fork(request: Fork, descriptors: list[int], watch: Watch, threads: Threads) -> Status:
+def _fork(request: Fork, descriptors: list[int], is_sealed: bool, threads: Threads) -> Status:
     zygote = os.getpid()
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -114,7 +116,7 @@ def _fork(request: Fork, descriptors: list[int], watch: Watch, threads: Threads)
         die_with_parent(zygote)
         if request.seccomp:
             let_count(theirs.fileno())
-        _become_child(request, watch, *descriptors)
+        _become_child(request, is_sealed, *descriptors)
     theirs.close()
     threads.expect(ours, request.limits.threads)
     for descriptor in descriptors:
@@ -141,7 +143,7 @@ def _end(request: End) -> Status:
     return Status(pid)
 
 
-def _become_child(request: Fork, watch: Watch, channel: int, pipe: int) -> NoReturn:
+def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> NoReturn:
     try:
         channel, pipe = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (channel, pipe))
         for standard in (0, 1, 2):
@@ -149,9 +151,9 @@ def _become_child(request: Fork, watch: Watch, channel: int, pipe: int) -> NoRet
         os.dup2(channel, SOCKET)
         os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
         os.environ.clear()
-        child = Child(request.limits, watch)  # before seccomp: asking a socket for its kind is a system call of its own
+        child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
         confine(request.limits, request.readable, landlock=request.landlock, seccomp=request.seccomp)
-        if watch.judged:
+        if is_sealed:
             seal()
         child.serve()
     except BaseException:
