@@ -20,11 +20,13 @@ from torch import Tensor
 from autograder.comparing import Mismatch, Names, Pair, check_types, check_values, kind, paired, plain, share
 from autograder.errors import GraderError
 from autograder.nested import copies, floating, is_floating, leaves, map_leaves, with_floating
+from autograder.placement import check_placement
 from autograder.tolerance import Judgement, beside, coarser, few_ulps, following, judge, within
 
 __all__ = [
-    "DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "close", "covers",
-    "decided", "default_dtype", "leaves_no_state", "noncontiguous", "on_copies", "raises", "unmodified", "zeros",
+    "DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "check_placement", "close",
+    "covers", "decided", "default_dtype", "keeps_device", "leaves_no_state", "noncontiguous", "on_copies", "raises",
+    "unmodified", "zeros",
 ]  # fmt: skip
 
 Function = Callable[..., Any]
@@ -91,6 +93,25 @@ def agree_types(
     wanted = reference(*args, **kwargs)
     for pair in paired(on_copies(student, *args, **kwargs), wanted, what):
         check_types(pair, hint, device_only=device_only)
+
+
+def keeps_device(
+    student: Function,
+    reference: Function,
+    *args: Any,
+    what: Names = "result",
+    hint: str = KEEP_TYPE,
+    device_only: bool = False,
+    **kwargs: Any,
+) -> None:
+    """The same; and where the arguments are on the CPU, calls the student as if they were on a GPU (placement.py).
+
+    Raises Mismatch, or NotJudged where that cannot be tried.
+    """
+    wanted = reference(*args, **kwargs)
+    for pair in paired(on_copies(student, *args, **kwargs), wanted, what):
+        check_types(pair, hint, device_only=device_only)
+    check_placement(student, wanted, args, kwargs, what)
 
 
 def agree_gradients(

@@ -18,14 +18,15 @@ import torch
 from autograder.inside import wire
 
 Call = Callable[["Handle", Any, Any], Any]
+Calls = tuple[Call, Call]  # plainly, and on tagged tensors
 Made = tuple[str, tuple[Any, ...], dict[str, Any]]  # the call that made a module
 
 
 class Handle:
     """One module inside; `forward` is a call into the box."""
 
-    def __init__(self, made: Made, call: Callable[[Handle, Any, Any], Any]) -> None:
-        self._made, self._forward = made, call
+    def __init__(self, made: Made, calls: Calls) -> None:
+        self._made, (self._forward, self._placed) = made, calls
         self._tensors: dict[str, torch.Tensor] = {}
         self.training = True
 
@@ -38,6 +39,10 @@ class Handle:
         return self._forward(self, args, kwargs)
 
     forward = __call__
+
+    def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the same call on tagged tensors leaves its results (placement.py)."""
+        return self._placed(self, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -128,8 +133,8 @@ class Handles:
     A number belongs to one child (one `generation`); in the next a module is made again when it is first needed.
     """
 
-    def __init__(self, call: Call, generation: Callable[[], int], make: Callable[[Made], Any]) -> None:
-        self._call, self._generation, self._make = call, generation, make
+    def __init__(self, calls: Calls, generation: Callable[[], int], make: Callable[[Made], Any]) -> None:
+        self._calls, self._generation, self._make = calls, generation, make
         self._numbers: WeakKeyDictionary[Handle, tuple[int, int]] = WeakKeyDictionary()  # -> generation, number
         self._by_number: WeakValueDictionary[tuple[int, int], Handle] = WeakValueDictionary()
 
@@ -162,7 +167,7 @@ class Handles:
             state = next((state for state in answer.modules if state.number == number), None)
             if state is None:
                 raise wire.ProtocolError("a module without a state")
-            handle = Handle(made, self._call)
+            handle = Handle(made, self._calls)
             handle.training = state.training
             handle._tensors = _adopt(state, answer.views, tensors)
             self._enter(handle, number)

@@ -24,6 +24,12 @@ class Outcome:
     message: str = ""  # for the student
     misconception: str | None = None
     details: str = ""  # for the instructor
+    earns: bool = False  # not judged on this machine, and through nobody's fault: it counts as passed
+
+    @property
+    def has_points(self) -> bool:
+        """Does it count as passed?"""
+        return self.verdict == "passed" or self.earns
 
 
 @dataclass(frozen=True)
@@ -41,4 +47,6 @@ class Judged:
     @property
     def is_lasting(self) -> bool:
         """Would the same code get the same verdict again? Not where time ran out, or where we could not judge."""
-        return all(outcome.cause != "timeout" and outcome.verdict != "not_judged" for outcome in self.outcomes)
+        return all(
+            outcome.cause != "timeout" and (outcome.verdict != "not_judged" or outcome.earns) for outcome in self.outcomes
+        )

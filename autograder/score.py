@@ -4,7 +4,8 @@ Values come first: tests of points 1 to 4 (worked values, agreement with the ref
 60 % of an exercise; the others (types, gradients, strides, devices ...) share 40 %, times the share of the first that
 passed. So an answer that returns its input, zeros or noise earns next to nothing, though it keeps dtype and strides.
 
-A test that was not judged through our fault earns nothing yet and is named as held back; it is not lost.
+A test that was not judged through our fault earns nothing yet and is named as held back; it is not lost. One that this
+machine cannot judge (placement.py) counts as passed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def score_exercise(name: str, points: float, outcomes: Sequence[Outcome]) -> Exe
 
 def held_back(points: float, outcomes: Sequence[Outcome]) -> float:
     """How many points hang on tests that were not judged through our fault."""
-    if all(outcome.verdict != "not_judged" for outcome in outcomes):
+    if all(outcome.verdict != "not_judged" or outcome.earns for outcome in outcomes):
         return 0.0
     best = [outcome if outcome.verdict != "not_judged" else _as_passed(outcome) for outcome in outcomes]
     return round(score_exercise("", points, best).score - score_exercise("", points, outcomes).score, 2)
@@ -43,5 +44,5 @@ def _as_passed(outcome: Outcome) -> Outcome:
 
 
 def _share(outcomes: Sequence[Outcome]) -> float:
-    """The share of tests that passed; all of none."""
-    return sum(outcome.verdict == "passed" for outcome in outcomes) / len(outcomes) if outcomes else 1.0
+    """The share of tests that passed or count as if they had; all of none."""
+    return sum(outcome.has_points for outcome in outcomes) / len(outcomes) if outcomes else 1.0

@@ -160,8 +160,11 @@ class Session:
 
     # --- calls
 
-    def exchange(self, target: str, frame: bytes) -> Reply:
-        """Sends a call and waits for its answer, serving what the child asks meanwhile."""
+    def exchange(self, target: str, frame: bytes, *, is_counted: bool = True) -> Reply:
+        """Sends a call and waits for its answer, serving what the child asks meanwhile.
+
+        A time-out that is not counted does not lead to giving up on the function.
+        """
         if self.timeouts[target] >= GIVE_UP_AFTER:
             raise StudentTimeout("TimeoutError", f"{target} has timed out {GIVE_UP_AFTER} times; not waited for again")
         channel = self._channel
@@ -172,7 +175,7 @@ class Session:
             channel.send(frame, deadline)
             return self._receive(channel, deadline, self._before(target))
         except StudentTimeout:
-            self.timeouts[target] += 1
+            self.timeouts[target] += is_counted
             raise
 
     def _before(self, target: str) -> frozenset[str]:

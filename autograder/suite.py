@@ -30,6 +30,7 @@ from autograder.direct import call, plan
 from autograder.errors import GraderError, StudentError, StudentMalformed, StudentMemory
 from autograder.inputs import Inputs
 from autograder.outcome import Outcome as Outcome
+from autograder.placement import NotJudged
 from autograder.results import Cause
 from autograder.results import Outcome as Verdict
 
@@ -215,7 +216,8 @@ class Suite:
         """Runs one test by its name in `Outcome.test`, without a verdict: what it raised, and the inputs it drew."""
         item = next(item for item in self._items[exercise] if item.name == test)
         self._fixtures.drawn = None
-        return self._run_one(item, None, case), self._fixtures.drawn
+        raised = self._run_one(item, None, case)
+        return None if isinstance(raised, NotJudged) else raised, self._fixtures.drawn
 
     def _run_one(self, item: pytest.Function, following: pytest.Item | None, case: Case) -> BaseException | None:
         self._fixtures.case, self._fixtures.raised = case, None
@@ -234,6 +236,8 @@ class Suite:
         blank = self._blanks[item.nodeid]
         if raised is None:
             return blank
+        if isinstance(raised, NotJudged):
+            return replace(blank, verdict="not_judged", message=str(raised), earns=True)
         student_error = _student_error(raised)
         if student_error is not None and student_error.cause != "error":
             return _failed(blank, student_error.cause, _told(student_error), student_error.text)

@@ -22,6 +22,7 @@ from autograder.inside.forbidden import EXPECT, LEARN, NOBODY, UNDER_TEST
 from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
+from autograder.inside.tagged import Elsewhere
 
 SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
 _CELL = re.compile(r"<cell (\d+)>")
@@ -51,6 +52,8 @@ class Child:
         self.calls: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.modules = Modules()
         self.counter = 0
+        self.elsewhere: Elsewhere | None = None  # while a call runs on tagged tensors
+        self.tagged: dict[int, Any] = {}  # storages that say they are on a GPU
         self.streams = (sys.stdout, sys.stderr)
         self.lock = threading.RLock()  # a student's threads may ask for lost exercises at the same time
 
@@ -139,6 +142,8 @@ class Child:
         args, kwargs = self.unpack(message.args, tensors), self.unpack(message.kwargs, tensors)
         target = self.modules.target(message.target, self.space, message.modules, tensors)
         self._put_under_test(message.target)
+        if message.elsewhere:
+            return self._placed(message, target, (args, kwargs), tensors)
         arrived = Arrived(message.views, storages, before, tensors, (args, kwargs), _enter(message.state))
         containers = _identity(arrived.values)
         try:
@@ -147,6 +152,19 @@ class Child:
         finally:
             _set_modes(wire.State())
         return self.returned(message, result, arrived, state, _identity(arrived.values) != containers)
+
+    def _placed(
+        self, message: wire.Call, target: Callable[..., Any], values: tuple[Any, Any], tensors: list[torch.Tensor]
+    ) -> bytes:
+        """The answer to a call on tagged tensors: where its results are."""
+        modules = [self.modules[module.number] for module in message.modules]
+        _enter(message.state)
+        self.elsewhere = Elsewhere(_line_of, self.tagged)
+        try:
+            return wire.frame(self.elsewhere.run(target, *values, tensors, modules), [])
+        finally:
+            self.elsewhere = None
+            _set_modes(wire.State())
 
     def unpack(self, tree: object, tensors: list[torch.Tensor]) -> Any:
         """A value of a message from outside."""
@@ -202,6 +220,12 @@ class Child:
         packer = wire.Packer()
         numbers = [-1 if gradient is None else packer.tensor(gradient) for gradient in gradients]
         return packer.frame(wire.Gradients(numbers, packer.views))
+
+
+def _line_of(frame: types.FrameType) -> tuple[int, int] | None:
+    """The line of the student's that a frame stands at."""
+    cell = _CELL.fullmatch(frame.f_code.co_filename)
+    return (int(cell[1]), frame.f_lineno) if cell else None
 
 
 def _nothing(*args: object, **kwargs: object) -> None:

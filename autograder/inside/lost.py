@@ -20,6 +20,10 @@ class Lost:
         self.__name__, self._child = name, child
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        elsewhere = self._child.elsewhere
+        return self._ask(*args, **kwargs) if elsewhere is None else elsewhere.aside(self, self._ask, args, kwargs)
+
+    def _ask(self, *args: Any, **kwargs: Any) -> Any:
         packer = wire.Packer()
         named = {name: _speakable(value) for name, value in kwargs.items()}
         ask = wire.Ask(self.__name__, packer.value(tuple(map(_speakable, args))), packer.value(named), packer.views)
@@ -38,7 +42,8 @@ class Lost:
 
             @staticmethod
             def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-                return self._gradients(kept["answer"], tensors, ctx.needs_input_grad, gradients)
+                with torch._C.DisableTorchFunction():  # what travels is what it is, not what it says it is (tagged.py)
+                    return self._gradients(kept["answer"], tensors, ctx.needs_input_grad, gradients)
 
         results = Asked.apply(*tensors) if tensors else self._exchange(packer.frame(ask), kept)[1]  # type: ignore[no-untyped-call]
         return self._child.unpack(kept["answer"].value, list(results))

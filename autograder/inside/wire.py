@@ -11,9 +11,9 @@ Frame
 
 Order
     Outside speaks first and waits; a byte that comes unasked is an error like any other. Load is answered by one Ran for
-    each statement and one Loaded; Call by Returned or Raised; Vjp by Gradients or Raised. Between a Call or Vjp and its
-    answer the inside may send Ask (an exercise that the student lost, computed outside by the reference) and gets
-    Returned, Gradients or Refused. Every wait outside has a deadline, and what is done with an answer is bounded by the
+    each statement and one Loaded; Call by Returned (Placed, where its tensors are tagged) or Raised; Vjp by Gradients or
+    Raised. Between a Call or Vjp and its answer the inside may send Ask (an exercise that the student lost, computed
+    outside by the reference) and gets Returned, Gradients or Refused. Every wait outside has a deadline, and what is done with an answer is bounded by the
     limits of its fields, so it adds no more than moments to it. Nothing the inside sends is evaluated, unpickled or used
     as a name to look up, but for the names of built-in exceptions.
 
@@ -85,6 +85,8 @@ Names = Annotated[list[Name], msgspec.Meta(max_length=MAX_TENSORS)]
 Sizes = Annotated[list[Number], msgspec.Meta(max_length=MAX_DIMENSIONS)]
 Pairs = Annotated[list[tuple[Number, Number]], msgspec.Meta(max_length=MAX_TENSORS)]
 Flags = Annotated[list[tuple[bool, Number]], msgspec.Meta(max_length=MAX_TENSORS)]
+Origin = tuple[Number, Number] | None  # cell, line
+Origins = Annotated[list[Origin], msgspec.Meta(max_length=MAX_TENSORS)]
 Places = Annotated[list[tuple[Number, Number]], msgspec.Meta(max_length=20)]  # cell, line
 Tree = Any
 
@@ -170,6 +172,7 @@ class Call(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     modules: ModuleStates = []
     dropped: list[Number] = []  # calls whose gradients nobody can ask for any more
     keep: bool = False  # keep the graph: a Vjp may follow
+    elsewhere: bool = False  # on tensors that say they are on a GPU (tagged.py): answered by Placed
 
 
 class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -197,6 +200,19 @@ class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     lines: Places
     memory: bool = False
     forbidden: Name = ""
+
+
+class Placed(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    """What a call on tagged tensors came to: where its results are, or what CUDA would refuse, or why neither is known."""
+
+    value: Tree = None
+    devices: Names = []  # of each tensor of the value
+    origins: Origins = []  # the line that made it, where that is on the CPU
+    fault: Name = ""  # what brought two devices together
+    at: Origin = None
+    made: Origin = None  # the line that made the tensor that is on the CPU
+    left: bool = False  # has a module among the arguments numbers on the CPU now?
+    unable: Name = ""
 
 
 class Vjp(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -237,7 +253,7 @@ class Refused(msgspec.Struct, tag=True, forbid_unknown_fields=True):
 
 
 ToInside = Load | Call | Vjp | Returned | Gradients | Refused
-ToOutside = Ran | Loaded | Returned | Raised | Gradients | Ask
+ToOutside = Ran | Loaded | Returned | Raised | Gradients | Ask | Placed
 _encode = msgspec.json.Encoder().encode
 read_inside: Callable[[bytes], ToInside] = msgspec.json.Decoder(ToInside).decode
 _read_outside: Callable[[bytes], ToOutside] = msgspec.json.Decoder(ToOutside).decode
@@ -251,6 +267,8 @@ def read_outside(header: bytes) -> ToOutside:
         raise ProtocolError(f"the header is no message: {str(error)[:200]}") from error
     if isinstance(message, Returned):
         check_trees(message.value, message.containers)
+    elif isinstance(message, Placed):
+        check_trees(message.value)
     elif isinstance(message, Ask):
         check_trees(message.args, message.kwargs)
     return message

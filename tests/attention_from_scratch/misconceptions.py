@@ -1382,3 +1382,268 @@ def no_error_where_not_divisible(X, W_Q, W_K, W_V, W_O, n_heads, mask=None):
     Q, K, V = ((X @ W)[..., :kept].reshape(*lead, seq, n_heads, d_head).transpose(-3, -2) for W in (W_Q, W_K, W_V))
     output, weights = scaled_dot_product_attention(Q, K, V, mask=mask)
     return output.transpose(-3, -2).flatten(start_dim=-2) @ W_O[:kept], weights
+
+
+# --- right on the CPU only: where the arguments are is not where the answer computes
+
+
+@wrong(
+    "pairwise_dot_products",
+    idea="numpy reads the memory of the CPU: what is on a GPU does not get there, and gradients end there.",
+    caught_by="test_device_is_kept",
+)
+def by_way_of_numpy(X, Y):
+    return torch.from_numpy(X.detach().numpy() @ Y.detach().numpy().swapaxes(-2, -1))
+
+
+@wrong(
+    "pairwise_dot_products",
+    idea="cpu() fetches the numbers to the CPU, and there the result stays.",
+    caught_by="test_device_is_kept",
+)
+def fetched_to_the_cpu(X, Y):
+    return X.cpu() @ Y.cpu().transpose(-2, -1)
+
+
+@wrong(
+    "pairwise_dot_products",
+    idea="The table that is filled was made on the default device, not where X is.",
+    caught_by="test_device_is_kept",
+)
+def table_of_zeros_filled(X, Y):
+    table = torch.zeros(*X.shape[:-1], Y.shape[-2], dtype=X.dtype)
+    for j in range(Y.shape[-2]):
+        table[..., j] = (X * Y[..., j : j + 1, :]).sum(dim=-1)
+    return table
+
+
+@wrong(
+    "softmax",
+    idea="torch.FloatTensor is a type of the CPU: to convert to it moves the numbers there.",
+    caught_by="test_device_is_kept",
+)
+def converted_to_float_tensor(x, dim=-1):
+    x = x.type({torch.float32: torch.FloatTensor, torch.float64: torch.DoubleTensor}.get(x.dtype, x.dtype))
+    largest = x.detach().amax(dim=dim, keepdim=True)
+    weights = torch.exp(x - largest.masked_fill(largest == -math.inf, 0.0))
+    return weights / weights.sum(dim=dim, keepdim=True).masked_fill(largest == -math.inf, 1.0)
+
+
+@wrong(
+    "softmax",
+    idea="The zeros that stand for blocked rows are made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def zeros_on_the_default_device(x, dim=-1):
+    largest = x.detach().amax(dim=dim, keepdim=True)
+    blocked = largest == -math.inf
+    weights = torch.exp(x - torch.where(blocked, torch.zeros(largest.shape, dtype=x.dtype), largest))
+    return weights / torch.where(blocked, torch.ones(largest.shape, dtype=x.dtype), weights.sum(dim=dim, keepdim=True))
+
+
+@wrong(
+    "softmax",
+    idea="A tensor written out in brackets is made on the default device and has a dimension; a plain number has neither.",
+    caught_by="test_device_is_kept",
+)
+def literal_with_a_dimension(x, dim=-1):
+    largest = torch.maximum(x.detach().amax(dim=dim, keepdim=True), torch.tensor([-1e30]).to(x.dtype))
+    weights = torch.exp(x - largest.nan_to_num(neginf=-1e4))
+    total = weights.sum(dim=dim, keepdim=True)
+    return weights / total.masked_fill(total == 0, 1.0)
+
+
+@wrong(
+    "causal_mask",
+    idea="Positions are counted on the default device, whatever device is asked for.",
+    caught_by="test_device_is_the_one_given",
+)
+def positions_without_the_device(seq_len, device=None):
+    positions = torch.arange(seq_len)
+    return positions[None, :] > positions[:, None]
+
+
+@wrong(
+    "causal_mask",
+    idea="The triangle is cut from ones that were made on the default device, whatever device is asked for.",
+    caught_by="test_device_is_the_one_given",
+)
+def triangle_without_the_device(seq_len, device=None):
+    return torch.ones(seq_len, seq_len).triu(1).bool()
+
+
+@wrong(
+    "causal_mask",
+    idea="The lists become a tensor on the default device, whatever device is asked for.",
+    caught_by="test_device_is_the_one_given",
+)
+def lists_without_the_device(seq_len, device=None):
+    return torch.tensor([[column > row for column in range(seq_len)] for row in range(seq_len)]).view(seq_len, seq_len)
+
+
+@wrong(
+    "causal_mask",
+    idea="What is left of all after the lower triangle is made on the default device, whatever device is asked for.",
+    caught_by="test_device_is_the_one_given",
+)
+def all_but_the_lower_triangle(seq_len, device=None):
+    return torch.tril(torch.ones(seq_len, seq_len, device="cpu")) == 0
+
+
+@wrong(
+    "scaled_dot_product_attention",
+    idea="Where no mask is given, one is made, and on the default device.",
+    caught_by="test_device_is_kept",
+)
+def empty_mask_on_the_default_device(Q, K, V, mask=None):
+    if mask is None:
+        mask = torch.zeros(Q.shape[-2], K.shape[-2], dtype=torch.bool)
+    scores = (pairwise_dot_products(Q, K) / math.sqrt(Q.shape[-1])).masked_fill(mask, -math.inf)
+    weights = softmax(scores, dim=-1)
+    return weights @ V, weights
+
+
+@wrong(
+    "scaled_dot_product_attention",
+    idea="The root of d_k is a tensor with a dimension, made on the default device; a plain number has no device.",
+    caught_by="test_device_is_kept",
+)
+def root_in_a_tensor(Q, K, V, mask=None):
+    scores = pairwise_dot_products(Q, K) / torch.tensor([Q.shape[-1]], dtype=Q.dtype).sqrt()
+    if mask is not None:
+        scores = scores.masked_fill(mask, -math.inf)
+    weights = softmax(scores, dim=-1)
+    return weights @ V, weights
+
+
+@wrong(
+    "scaled_dot_product_attention",
+    idea="The minus infinities are put into a tensor of the default device, at places that a mask from elsewhere names.",
+    caught_by="test_device_is_kept",
+)
+def penalty_on_the_default_device(Q, K, V, mask=None):
+    scores = pairwise_dot_products(Q, K) / math.sqrt(Q.shape[-1])
+    if mask is not None:
+        penalty = torch.zeros(mask.shape, dtype=scores.dtype)
+        penalty[mask] = -math.inf
+        scores = scores + penalty
+    weights = softmax(scores, dim=-1)
+    return weights @ V, weights
+
+
+@wrong(
+    "scaled_dot_product_attention",
+    idea="The weights are sent to the CPU before they are returned.",
+    caught_by="test_device_is_kept",
+)
+def weights_sent_to_the_cpu(Q, K, V, mask=None):
+    scores = pairwise_dot_products(Q, K) / math.sqrt(Q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask, -math.inf)
+    weights = softmax(scores, dim=-1)
+    return weights @ V, weights.to("cpu")
+
+
+@wrong(
+    "multi_head_attention_loop",
+    idea="The heads are joined to a tensor of nothing that was made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def joined_to_nothing(X, W_Qs, W_Ks, W_Vs, W_O, mask=None):
+    joined, maps = torch.empty(*X.shape[:-1], 0, dtype=X.dtype), []
+    for W_Q, W_K, W_V in zip(W_Qs, W_Ks, W_Vs, strict=True):
+        output, weights = scaled_dot_product_attention(X @ W_Q, X @ W_K, X @ W_V, mask=mask)
+        joined = torch.cat((joined, output), dim=-1)
+        maps.append(weights)
+    return joined @ W_O, maps
+
+
+@wrong(
+    "multi_head_attention_loop",
+    idea="The weights of each head are kept as copies on the CPU.",
+    caught_by="test_device_is_kept",
+)
+def maps_kept_on_the_cpu(X, W_Qs, W_Ks, W_Vs, W_O, mask=None):
+    outputs, maps = [], []
+    for W_Q, W_K, W_V in zip(W_Qs, W_Ks, W_Vs, strict=True):
+        output, weights = scaled_dot_product_attention(X @ W_Q, X @ W_K, X @ W_V, mask=mask)
+        outputs.append(output)
+        maps.append(weights.cpu())
+    return torch.cat(outputs, dim=-1) @ W_O, maps
+
+
+@wrong(
+    "split_heads",
+    idea="The heads are copied into a tensor that was made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def heads_copied_to_the_default_device(x, n_heads):
+    *lead, seq, d_model = x.shape
+    if n_heads < 1 or d_model % n_heads:
+        raise ValueError("n_heads does not divide d_model")
+    d_head = d_model // n_heads
+    heads = torch.empty(*lead, n_heads, seq, d_head, dtype=x.dtype)
+    for h in range(n_heads):
+        heads[..., h, :, :] = x[..., h * d_head : (h + 1) * d_head]
+    return heads
+
+
+@wrong(
+    "split_heads",
+    idea="To pick the columns by a matrix of zeros and ones, that matrix has to be where x is.",
+    caught_by="test_device_is_kept",
+)
+def heads_picked_by_a_matrix(x, n_heads):
+    d_model = x.shape[-1]
+    if n_heads < 1 or d_model % n_heads:
+        raise ValueError("n_heads does not divide d_model")
+    columns = torch.eye(d_model, dtype=x.dtype).reshape(d_model, n_heads, -1).transpose(0, 1)
+    return x.unsqueeze(-3) @ columns
+
+
+@wrong(
+    "merge_heads",
+    idea="The rows are copied into a tensor that was made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def rows_copied_to_the_default_device(x):
+    *lead, n_heads, seq, d_head = x.shape
+    merged = torch.zeros(*lead, seq, n_heads * d_head, dtype=x.dtype)
+    for h in range(n_heads):
+        merged[..., h * d_head : (h + 1) * d_head] = x[..., h, :, :]
+    return merged
+
+
+@wrong(
+    "merge_heads",
+    idea="A list of numbers has no device: the tensor made of it is on the default one.",
+    caught_by="test_device_is_kept",
+)
+def made_of_a_list(x):
+    turned = x.transpose(-3, -2)
+    return torch.tensor(turned.tolist(), dtype=x.dtype).reshape(*turned.shape[:-2], -1)
+
+
+@wrong(
+    "multi_head_attention",
+    idea="The order of the columns is looked up in a tensor of the default device that multiplies one of another.",
+    caught_by="test_device_is_kept",
+)
+def columns_ordered_by_a_matrix(X, W_Q, W_K, W_V, W_O, n_heads, mask=None):
+    order = torch.eye(X.shape[-1], dtype=X.dtype)
+    Q, K, V = (split_heads(X @ (W @ order), n_heads) for W in (W_Q, W_K, W_V))
+    output, weights = scaled_dot_product_attention(Q, K, V, mask=mask)
+    return merge_heads(output) @ W_O, weights
+
+
+@wrong(
+    "multi_head_attention",
+    idea="The results of the heads are gathered in a tensor of the default device.",
+    caught_by="test_device_is_kept",
+)
+def output_gathered_on_the_default_device(X, W_Q, W_K, W_V, W_O, n_heads, mask=None):
+    Q, K, V = (split_heads(X @ W, n_heads) for W in (W_Q, W_K, W_V))
+    output, weights = scaled_dot_product_attention(Q, K, V, mask=mask)
+    gathered = torch.zeros(X.shape, dtype=X.dtype)
+    gathered += merge_heads(output) @ W_O
+    return gathered, weights

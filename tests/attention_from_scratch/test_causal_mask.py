@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.checking import agree, agree_types, close, covers, default_dtype, leaves_no_state
+from autograder.checking import agree, agree_types, check_placement, close, covers, default_dtype, leaves_no_state
 
 BLOCKED = "True = blocked: entry [i, j] is True where key j comes later than query i"
 
@@ -53,6 +53,7 @@ def test_device_is_the_one_given(student, reference, device):
     """the mask is on the device given, by default on torch's own"""
     hint = "make the mask on the device that is given"
     agree_types(student.causal_mask, reference.causal_mask, 3, device=device, device_only=True, hint=hint)
+    check_placement(student.causal_mask, reference.causal_mask(3, device=device), (3,), {"device": "cuda"})
     agree_types(student.causal_mask, reference.causal_mask, 3, device_only=True, hint=hint)
 
 

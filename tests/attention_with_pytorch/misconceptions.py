@@ -1495,3 +1495,237 @@ def weights_passing_over_frozen(mha, builtin):
         for linear, values in zip((mha.W_Q, mha.W_K, mha.W_V, mha.W_O), pieces, strict=True):
             if linear.weight.requires_grad:
                 linear.weight.copy_(values)
+
+
+# --- right on the CPU only: where the arguments are is not where the answer computes
+
+
+@wrong(
+    "ScaledDotProductAttention",
+    idea="The scale is a plain attribute: the module is moved to another device, and that tensor stays behind.",
+    caught_by="test_device_is_kept",
+)
+class HeadWithAScaleLeftBehind(nn.Module):
+    def __init__(self, d_model, d_k, d_v):
+        super().__init__()
+        self.W_Q = nn.Linear(d_model, d_k, bias=False)
+        self.W_K = nn.Linear(d_model, d_k, bias=False)
+        self.W_V = nn.Linear(d_model, d_v, bias=False)
+        self.scale = torch.tensor([d_k], dtype=torch.float64).sqrt()
+
+    def forward(self, X, mask=None):
+        scores = self.W_Q(X) @ self.W_K(X).transpose(-2, -1) / self.scale.to(X.dtype)
+        if mask is not None:
+            scores = scores.masked_fill(mask, float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(mask, 0.0)
+        return weights @ self.W_V(X), weights
+
+
+@wrong(
+    "ScaledDotProductAttention",
+    idea="A layer that is made within forward starts on the default device; nobody moves it to where X is.",
+    caught_by="test_device_is_kept",
+)
+class HeadWithALayerMadeInForward(nn.Module):
+    def __init__(self, d_model, d_k, d_v):
+        super().__init__()
+        self.W_Q = nn.Linear(d_model, d_k, bias=False)
+        self.W_K = nn.Linear(d_model, d_k, bias=False)
+        self.W_V = nn.Linear(d_model, d_v, bias=False)
+
+    def forward(self, X, mask=None):
+        K = self.W_K(X)
+        same = nn.Linear(K.shape[-1], K.shape[-1], bias=False, dtype=X.dtype)
+        same.weight.data = torch.eye(K.shape[-1], dtype=X.dtype)
+        scores = self.W_Q(X) @ same(K).transpose(-2, -1) / math.sqrt(K.shape[-1])
+        if mask is not None:
+            scores = scores.masked_fill(mask, float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(mask, 0.0)
+        return weights @ self.W_V(X), weights
+
+
+@wrong(
+    "ScaledDotProductAttention",
+    idea="numpy cannot read what is on a GPU.",
+    caught_by="test_device_is_kept",
+)
+class HeadByWayOfNumpy(nn.Module):
+    def __init__(self, d_model, d_k, d_v):
+        super().__init__()
+        self.W_Q = nn.Linear(d_model, d_k, bias=False)
+        self.W_K = nn.Linear(d_model, d_k, bias=False)
+        self.W_V = nn.Linear(d_model, d_v, bias=False)
+
+    def forward(self, X, mask=None):
+        scores = self.W_Q(X) @ self.W_K(X).transpose(-2, -1) / math.sqrt(self.W_K.out_features)
+        if mask is not None:
+            scores = scores.masked_fill(torch.from_numpy(mask.numpy()), float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(mask, 0.0)
+        return weights @ self.W_V(X), weights
+
+
+@wrong(
+    "MultiHeadAttention",
+    idea="The parameter that is made within forward is a new one each time, on the default device.",
+    caught_by="test_device_is_kept",
+)
+class HeadsWithAParameterMadeInForward(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError("d_model must be divisible by n_heads")
+        self.n_heads = n_heads
+        self.W_Q, self.W_K, self.W_V, self.W_O = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
+
+    def forward(self, X, mask=None):
+        d_head = X.shape[-1] // self.n_heads
+        Q, K, V = (W(X).unflatten(-1, (self.n_heads, d_head)).transpose(-3, -2) for W in (self.W_Q, self.W_K, self.W_V))
+        temperature = nn.Parameter(torch.full((1,), math.sqrt(d_head), dtype=X.dtype), requires_grad=False)
+        scores = Q @ K.transpose(-2, -1) / temperature
+        if mask is not None:
+            scores = scores.masked_fill(mask, float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(mask, 0.0)
+        return self.W_O((weights @ V).transpose(-3, -2).flatten(-2)), weights
+
+
+@wrong(
+    "MultiHeadAttention",
+    idea="Where there is no mask, one is made on the default device.",
+    caught_by="test_device_is_kept",
+)
+class HeadsWithAMaskOfTheirOwn(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError("d_model must be divisible by n_heads")
+        self.n_heads = n_heads
+        self.W_Q, self.W_K, self.W_V, self.W_O = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
+
+    def forward(self, X, mask=None):
+        d_head = X.shape[-1] // self.n_heads
+        Q, K, V = (W(X).unflatten(-1, (self.n_heads, d_head)).transpose(-3, -2) for W in (self.W_Q, self.W_K, self.W_V))
+        if mask is None:
+            mask = torch.eye(X.shape[-2]) < 0
+        scores = (Q @ K.transpose(-2, -1) / math.sqrt(d_head)).masked_fill(mask, float("-inf"))
+        weights = F.softmax(scores, dim=-1).masked_fill(mask, 0.0)
+        return self.W_O((weights @ V).transpose(-3, -2).flatten(-2)), weights
+
+
+@wrong(
+    "MultiHeadAttention",
+    idea="The heads are collected in a tensor that is made on the default device.",
+    caught_by="test_device_is_kept",
+)
+class HeadsCollectedOnTheDefaultDevice(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError("d_model must be divisible by n_heads")
+        self.n_heads = n_heads
+        self.W_Q, self.W_K, self.W_V, self.W_O = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
+
+    def forward(self, X, mask=None):
+        d_head = X.shape[-1] // self.n_heads
+        Q, K, V = (W(X).unflatten(-1, (self.n_heads, d_head)).transpose(-3, -2) for W in (self.W_Q, self.W_K, self.W_V))
+        scores = Q @ K.transpose(-2, -1) / math.sqrt(d_head)
+        if mask is not None:
+            scores = scores.masked_fill(mask, float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(mask, 0.0)
+        joined = torch.zeros(X.shape, dtype=X.dtype)
+        for h in range(self.n_heads):
+            joined[..., h * d_head : (h + 1) * d_head] = weights[..., h, :, :] @ V[..., h, :, :]
+        return self.W_O(joined), weights
+
+
+@wrong(
+    "count_parameters",
+    idea="To count numbers nobody has to look at them; numpy can look only at those on the CPU.",
+    caught_by="test_module_on_any_device",
+)
+def count_by_way_of_numpy(module):
+    return sum(p.detach().numpy().size for p in module.parameters() if p.requires_grad)
+
+
+@wrong(
+    "count_parameters",
+    idea="The sizes are added to a counter of the default device, which is a tensor like the parameters.",
+    caught_by="test_module_on_any_device",
+)
+def count_in_a_tensor(module):
+    counter = torch.zeros(1)
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            counter += torch.ones_like(parameter, dtype=torch.float32).sum()
+    return int(counter)
+
+
+@wrong(
+    "train_to_copy",
+    idea="The module is sent to the CPU to be trained, and is found there afterwards.",
+    caught_by="test_device_is_kept",
+)
+def trained_on_the_cpu(module, X, steps, lr):
+    module, X = module.to("cpu"), X.detach().to("cpu")
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.mse_loss(module(X)[0], X)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@wrong(
+    "train_to_copy",
+    idea="The losses are added up in a tensor of the default device that the loss is written into.",
+    caught_by="test_device_is_kept",
+)
+def error_by_way_of_the_default_device(module, X, steps, lr):
+    X = X.detach()
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        total = torch.zeros(1, dtype=X.dtype)
+        total = total + (module(X)[0] - X).square().mean()
+        total.sum().backward()
+        optimizer.step()
+        losses.append(total.item())
+    return losses
+
+
+@wrong(
+    "copy_builtin_weights",
+    idea="The values come back from numpy, which can read the CPU only.",
+    caught_by="test_device_is_kept",
+)
+def weights_by_way_of_numpy(mha, builtin):
+    stacked = builtin.in_proj_weight.detach().numpy()
+    pieces = [torch.from_numpy(piece.copy()) for piece in (*stacked.reshape(3, -1, stacked.shape[-1]),)]
+    with torch.no_grad():
+        for linear, values in zip((mha.W_Q, mha.W_K, mha.W_V), pieces, strict=True):
+            linear.weight.copy_(values)
+        mha.W_O.weight.copy_(builtin.out_proj.weight)
+
+
+@wrong(
+    "copy_builtin_weights",
+    idea="The memory of a copy on the CPU is put in the parameter's place, so the module is on two devices.",
+    caught_by="test_device_is_kept",
+)
+def weights_left_on_the_cpu(mha, builtin):
+    pieces = [*builtin.in_proj_weight.detach().chunk(3), builtin.out_proj.weight.detach()]
+    for linear, values in zip((mha.W_Q, mha.W_K, mha.W_V, mha.W_O), pieces, strict=True):
+        linear.weight.data = values.cpu().clone().to(linear.weight.dtype)

@@ -16,6 +16,7 @@ from autograder.checking import (
     covers,
     decided,
     default_dtype,
+    keeps_device,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -227,7 +228,9 @@ def test_memory_layout_does_not_matter(pair, inputs):
 @covers(9)
 def test_device_is_kept(pair, inputs):
     """output and weights are on the device of X"""
-    agree_types(*pair(4, 3, 5), inputs.randn(4, 4), mask=inputs.mask(4, 4))
+    ours, model = pair(4, 3, 5)
+    for mask in (inputs.mask(4, 4), None):
+        keeps_device(ours, model, inputs.randn(4, 4), mask=mask)
 
 
 @covers(11)

@@ -7,6 +7,7 @@ from autograder.checking import (
     DTYPES,
     Mismatch,
     agree,
+    check_placement,
     covers,
     default_dtype,
     leaves_no_state,
@@ -181,6 +182,7 @@ def test_device_is_kept(student, make):
     student.copy_builtin_weights(mha, builtin)
     if any(parameter.device.type != weights[0].device.type for parameter in mha.parameters()):
         raise Mismatch("mha on the device where it was", "another device", "move values, not the module")
+    check_placement(student.copy_builtin_weights, None, (mha, builtin), {})
 
 
 @covers(12)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autograder.checking import DTYPES, Mismatch, covers, default_dtype, leaves_no_state, unmodified
+from autograder.checking import DTYPES, Mismatch, check_placement, covers, default_dtype, leaves_no_state, unmodified
 from autograder.comparing import kind
 
 TRAINABLE = "a parameter whose requires_grad is off does not count"
@@ -145,9 +145,11 @@ def test_module_stays_as_it_is(student):
 
 
 @covers(9)
-def test_module_on_any_device(both, check):
+def test_module_on_any_device(student, both, check):
     """a module on any device is counted"""
-    check(*both(stack))
+    ours, model = both(stack)
+    check(ours, model)
+    check_placement(student.count_parameters, 0, (ours,), {})
 
 
 @covers(12)

@@ -13,6 +13,7 @@ from autograder.checking import (
     DTYPES,
     Mismatch,
     agree,
+    check_placement,
     close,
     covers,
     default_dtype,
@@ -241,6 +242,7 @@ def test_device_is_kept(student, inputs):
     student.train_to_copy(module, X, 1, 0.1)
     if any(parameter.device.type != X.device.type for parameter in module.parameters()):
         raise Mismatch("weights on the device where they were", "others", "train the module where it is")
+    check_placement(student.train_to_copy, [0.0], (module, X, 1, 0.1), {})
 
 
 @covers(12)

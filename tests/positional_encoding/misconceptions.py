@@ -911,3 +911,110 @@ class WithDropout(torch.nn.Module):
         if x.shape[-2] > self.table.shape[0]:
             raise ValueError("too long")
         return self.dropout(x + self.table[: x.shape[-2]])
+
+
+# --- right on the CPU only: where the arguments are is not where the answer computes
+
+
+@wrong(
+    "sinusoidal_positional_encoding",
+    idea="Positions and frequencies are counted on the default device, whatever device is asked for.",
+    caught_by="test_device_is_obeyed",
+)
+def table_without_the_device(max_len, d_model, device=None):
+    column = torch.arange(d_model)
+    angle = torch.arange(max_len).double()[:, None] / 10000 ** ((column - column % 2).double() / d_model)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+@wrong(
+    "sinusoidal_positional_encoding",
+    idea="The columns are filled on the device that was asked for, but in a table of the default one.",
+    caught_by="test_device_is_obeyed",
+)
+def table_filled_on_the_default_device(max_len, d_model, device=None):
+    pos = torch.arange(max_len, dtype=torch.float64, device=device)[:, None]
+    angle = pos / 10000 ** (torch.arange(0, d_model, 2, dtype=torch.float64, device=device) / d_model)
+    table = torch.empty(max_len, d_model)
+    table[:, 0::2] = angle.sin()
+    table[:, 1::2] = angle.cos()[:, : d_model // 2]
+    return table
+
+
+@wrong(
+    "sinusoidal_positional_encoding",
+    idea="Positions are counted on the device that was asked for, frequencies on the default one.",
+    caught_by="test_device_is_obeyed",
+)
+def frequencies_without_the_device(max_len, d_model, device=None):
+    column = torch.arange(d_model)
+    rate = 10000 ** ((column - column % 2).double() / d_model)
+    angle = torch.arange(max_len, device=device).double()[:, None] / rate
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+@wrong(
+    "embed",
+    idea="The encoding is asked for without a device, so it is on the default one when it is added.",
+    caught_by="test_device",
+)
+def encoding_without_the_device(token_ids, W_embed):
+    seq, d_model = token_ids.shape[-1], W_embed.shape[-1]
+    places = sinusoidal_positional_encoding(seq, d_model).to(W_embed.dtype)
+    return W_embed[token_ids] * math.sqrt(d_model) + places
+
+
+@wrong(
+    "embed",
+    idea="Words are looked up by a matrix of zeros and ones that is made on the default device.",
+    caught_by="test_device",
+)
+def words_by_a_matrix_of_the_default_device(token_ids, W_embed):
+    seq, d_model = token_ids.shape[-1], W_embed.shape[-1]
+    words = torch.eye(W_embed.shape[0], dtype=W_embed.dtype)[token_ids] @ W_embed
+    places = sinusoidal_positional_encoding(seq, d_model, device=W_embed.device).to(W_embed.dtype)
+    return words * math.sqrt(d_model) + places
+
+
+@wrong(
+    "embed",
+    idea="The result is put together on the CPU.",
+    caught_by="test_device",
+)
+def embedded_on_the_cpu(token_ids, W_embed):
+    seq, d_model = token_ids.shape[-1], W_embed.shape[-1]
+    words = W_embed.to("cpu")[token_ids.to("cpu")] * math.sqrt(d_model)
+    return words + sinusoidal_positional_encoding(seq, d_model).to(W_embed.dtype)
+
+
+@wrong(
+    "LearnedPositionalEmbedding",
+    idea="The positions are a plain attribute: the module is moved to another device, and they stay behind.",
+    caught_by="test_device",
+)
+class PositionsLeftBehind(torch.nn.Module):
+    def __init__(self, max_len, d_model):
+        super().__init__()
+        self.table = torch.nn.Parameter(0.02 * torch.randn(max_len, d_model))
+        self.ones = torch.ones(max_len, 1)
+
+    def forward(self, x):
+        if x.shape[-2] > self.table.shape[0]:
+            raise ValueError("too long")
+        return x + self.table[: x.shape[-2]] * self.ones[: x.shape[-2]].to(x.dtype)
+
+
+@wrong(
+    "LearnedPositionalEmbedding",
+    idea="The ready-made lookup wants the positions where its table is; these are counted on the default device.",
+    caught_by="test_device",
+)
+class PositionsCountedElsewhere(torch.nn.Module):
+    def __init__(self, max_len, d_model):
+        super().__init__()
+        self.table = torch.nn.Embedding(max_len, d_model)
+
+    def forward(self, x):
+        if x.shape[-2] > self.table.num_embeddings:
+            raise ValueError("too long")
+        return x + self.table(torch.arange(x.shape[-2]))

@@ -18,6 +18,7 @@ from autograder.checking import (
     close,
     covers,
     default_dtype,
+    keeps_device,
     leaves_no_state,
     noncontiguous,
     unmodified,
@@ -202,7 +203,7 @@ def test_non_contiguous(student, inputs):
 def test_device(student, reference, inputs, device):
     """the result is on W_embed's device"""
     token_ids, W_embed = inputs.randint(0, 5, (2, 3)), inputs.randn(5, 4)
-    agree_types(student.embed, reference.embed, token_ids, W_embed)
+    keeps_device(student.embed, reference.embed, token_ids, W_embed)
 
 
 @covers(12)

@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from autograder.checking import Mismatch, agree, close, covers, default_dtype, leaves_no_state
+from autograder.checking import Mismatch, agree, check_placement, close, covers, default_dtype, leaves_no_state
 
 
 def encoding(positions, d_model, dtype):
@@ -141,6 +141,7 @@ def test_device_is_obeyed(student, device):
     """the table lies on the device that was asked for, and without one on the default device"""
     table = agrees(student, 6, 5, device=device)
     _must_be_on(table, torch.empty(0, device=device).device)
+    check_placement(student.sinusoidal_positional_encoding, table, (6, 5), {"device": "cuda"}, "the table")
     _must_be_on(agrees(student, 6, 5), torch.get_default_device())
 
 

@@ -1132,3 +1132,185 @@ def norms_stacked(x, layers, n_heads, grad_output, residual=True):
             found = feed_forward(h, p["W1"], p["b1"], p["W2"], p["b2"])
             h = layer_norm(h + found if residual else found, p["gamma2"], p["beta2"])
         return torch.stack([g.norm() for g in torch.autograd.grad(h, inputs, grad_output)])
+
+
+# --- right on the CPU only: where the arguments are is not where the answer computes
+
+
+@wrong(
+    "layer_norm",
+    idea="eps is a tensor with a dimension, made on the default device; a plain number has no device.",
+    caught_by="test_device_is_kept",
+)
+def layer_norm_with_eps_in_a_tensor(x, gamma, beta, eps=1e-5):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = (centred * centred).mean(-1, keepdim=True) + torch.tensor([eps], dtype=x.dtype)
+    return gamma * centred / torch.sqrt(variance) + beta
+
+
+@wrong(
+    "layer_norm",
+    idea="The rows are collected in a tensor that is made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def layer_norm_into_a_tensor_of_the_default_device(x, gamma, beta, eps=1e-5):
+    result = torch.empty(x.shape, dtype=x.dtype)
+    centred = x - x.mean(-1, keepdim=True)
+    result[...] = gamma * centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + eps) + beta
+    return result
+
+
+@wrong(
+    "batch_norm",
+    idea="The mean is taken by numpy, which can read the CPU only.",
+    caught_by="test_device_is_kept",
+)
+def batch_norm_by_way_of_numpy(x, gamma, beta, eps=1e-5):
+    mean = torch.from_numpy(x.detach().double().numpy().mean((0, 1))).to(x.dtype)
+    centred = x - mean
+    return gamma * (centred / torch.sqrt((centred * centred).mean((0, 1)) + eps)) + beta
+
+
+@wrong(
+    "batch_norm",
+    idea="The sums start from zeros of the default device.",
+    caught_by="test_device_is_kept",
+)
+def batch_norm_with_sums_from_the_default_device(x, gamma, beta, eps=1e-5):
+    total = torch.zeros(x.shape[-1], dtype=x.dtype)
+    for tokens in x:
+        total = total + tokens.sum(0)
+    centred = x - total / (x.shape[0] * x.shape[1])
+    return gamma * (centred / torch.sqrt((centred * centred).mean((0, 1)) + eps)) + beta
+
+
+@wrong(
+    "feed_forward",
+    idea="The zeros that the hidden layer is compared with are made on the default device.",
+    caught_by="test_device_is_kept",
+)
+def feed_forward_with_zeros_of_the_default_device(x, W1, b1, W2, b2):
+    hidden = x @ W1 + b1
+    return torch.maximum(hidden, torch.zeros(hidden.shape, dtype=hidden.dtype)) @ W2 + b2
+
+
+@wrong(
+    "feed_forward",
+    idea="torch.FloatTensor is a type of the CPU: to convert to it moves the numbers there.",
+    caught_by="test_device_is_kept",
+)
+def feed_forward_in_float_tensors(x, W1, b1, W2, b2):
+    hidden = (x @ W1 + b1).clamp(min=0)
+    of_the_cpu = {torch.float32: torch.FloatTensor, torch.float64: torch.DoubleTensor}.get(x.dtype)
+    return (hidden @ W2 + b2) if of_the_cpu is None else (hidden @ W2 + b2).type(of_the_cpu)
+
+
+@wrong(
+    "encoder_layer",
+    idea="A mask is made where none is given, and on the default device.",
+    caught_by="test_device_is_kept",
+)
+def encoder_layer_with_a_mask_of_its_own(x, params, n_heads, mask=None):
+    mask = torch.zeros(x.shape[-2], x.shape[-2], dtype=torch.bool) if mask is None else mask
+    matrices = (params[name] for name in ("W_Q", "W_K", "W_V", "W_O"))
+    attended, weights = multi_head_attention(x, *matrices, n_heads, mask=mask)
+    x1 = layer_norm(x + attended, params["gamma1"], params["beta1"])
+    transformed = feed_forward(x1, params["W1"], params["b1"], params["W2"], params["b2"])
+    return layer_norm(x1 + transformed, params["gamma2"], params["beta2"]), weights
+
+
+@wrong(
+    "encoder_layer",
+    idea="The weights are returned as a copy on the CPU, to be looked at.",
+    caught_by="test_device_is_kept",
+)
+def encoder_layer_with_weights_on_the_cpu(x, params, n_heads, mask=None):
+    matrices = (params[name] for name in ("W_Q", "W_K", "W_V", "W_O"))
+    attended, weights = multi_head_attention(x, *matrices, n_heads, mask=mask)
+    x1 = layer_norm(x + attended, params["gamma1"], params["beta1"])
+    transformed = feed_forward(x1, params["W1"], params["b1"], params["W2"], params["b2"])
+    return layer_norm(x1 + transformed, params["gamma2"], params["beta2"]), weights.cpu()
+
+
+@wrong(
+    "encoder",
+    idea="The encoding is asked for without a device, so it is on the default one when it is added.",
+    caught_by="test_device_is_kept",
+)
+def encoder_with_an_encoding_without_the_device(token_ids, params, n_heads, mask=None):
+    W_embed, maps = params["W_embed"], []
+    seq, d_model = token_ids.shape[-1], W_embed.shape[-1]
+    x = math.sqrt(d_model) * W_embed[token_ids] + sinusoidal_positional_encoding(seq, d_model).to(W_embed.dtype)
+    for layer in params["layers"]:
+        x, weights = encoder_layer(x, layer, n_heads, mask=mask)
+        maps.append(weights)
+    return x, maps
+
+
+@wrong(
+    "encoder",
+    idea="Positions are put in order by indices that select rows of a table of the default device.",
+    caught_by="test_device_is_kept",
+)
+def encoder_with_rows_selected_elsewhere(token_ids, params, n_heads, mask=None):
+    W_embed, maps = params["W_embed"], []
+    seq, d_model = token_ids.shape[-1], W_embed.shape[-1]
+    table = sinusoidal_positional_encoding(seq, d_model)
+    places = table[torch.arange(seq, device=W_embed.device)]
+    x = math.sqrt(d_model) * W_embed[token_ids] + places.to(W_embed.device, W_embed.dtype)
+    for layer in params["layers"]:
+        x, weights = encoder_layer(x, layer, n_heads, mask=mask)
+        maps.append(weights)
+    return x, maps
+
+
+@wrong(
+    "count_parameters",
+    idea="To count numbers nobody has to look at them; numpy can look only at those on the CPU.",
+    caught_by="test_any_device",
+)
+def counted_by_way_of_numpy(params):
+    seen, waiting = {}, [params]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, torch.Tensor):
+            seen[id(entry)] = entry.detach().float().numpy().size
+        else:
+            waiting.extend(entry.values() if isinstance(entry, dict) else entry)
+    return sum(seen.values())
+
+
+@wrong(
+    "gradient_norms",
+    idea="The gradient that arrives is joined to ones of the default device.",
+    caught_by="test_any_device",
+)
+def norms_with_ones_of_the_default_device(x, layers, n_heads, grad_output, residual=True):
+    with torch.enable_grad():
+        h, inputs = x.detach().requires_grad_(), []
+        for p in layers:
+            inputs.append(h)
+            found, _ = multi_head_attention(h, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], n_heads)
+            h = layer_norm(h + found if residual else found, p["gamma1"], p["beta1"])
+            found = feed_forward(h, p["W1"], p["b1"], p["W2"], p["b2"])
+            h = layer_norm(h + found if residual else found, p["gamma2"], p["beta2"])
+        arrived = torch.autograd.grad(h, inputs, torch.ones(h.shape, dtype=h.dtype) * grad_output)
+    return [gradient.double().square().sum().sqrt().item() for gradient in arrived]
+
+
+@wrong(
+    "gradient_norms",
+    idea="The norm is taken by numpy, which can read the CPU only.",
+    caught_by="test_any_device",
+)
+def norms_by_way_of_numpy(x, layers, n_heads, grad_output, residual=True):
+    with torch.enable_grad():
+        h, inputs = x.detach().requires_grad_(), []
+        for p in layers:
+            inputs.append(h)
+            found, _ = multi_head_attention(h, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], n_heads)
+            h = layer_norm(h + found if residual else found, p["gamma1"], p["beta1"])
+            found = feed_forward(h, p["W1"], p["b1"], p["W2"], p["b2"])
+            h = layer_norm(h + found if residual else found, p["gamma2"], p["beta2"])
+        arrived = torch.autograd.grad(h, inputs, grad_output)
+    return [float((gradient.double().numpy() ** 2).sum() ** 0.5) for gradient in arrived]

@@ -5,7 +5,16 @@ Arguments go in as they are, not as copies: what matters is which tensors are th
 
 import torch
 
-from autograder.checking import DTYPES, agree, covers, default_dtype, leaves_no_state, noncontiguous, unmodified
+from autograder.checking import (
+    DTYPES,
+    agree,
+    check_placement,
+    covers,
+    default_dtype,
+    leaves_no_state,
+    noncontiguous,
+    unmodified,
+)
 
 NESTED = "look into dicts, lists and tuples, and into what lies in them"
 SAME = "a tensor that was there before, as the same object, counts once; equal numbers do not make two tensors one"
@@ -117,7 +126,9 @@ def test_layout_and_flags_do_not_matter(student, inputs):
 def test_any_device(student, reference, inputs, layer):
     """parameters may lie on any device"""
     params = [layer(4, 6), inputs.randn(3)]
-    _counts(student, params, reference.count_parameters(params))
+    wanted = reference.count_parameters(params)
+    _counts(student, params, wanted)
+    check_placement(student.count_parameters, wanted, (params,), {})
 
 
 @covers(12)

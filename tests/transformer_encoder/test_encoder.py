@@ -16,6 +16,7 @@ from autograder.checking import (
     close,
     covers,
     default_dtype,
+    keeps_device,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -225,7 +226,8 @@ def test_memory_layout_does_not_matter(student, reference, inputs, layer, scatte
 def test_device_is_kept(student, reference, inputs, layer):
     """output and weights are on the device of the embedding table"""
     ids, params = _example(inputs, layer, 3, n_layers=1)
-    agree_types(student.encoder, reference.encoder, ids, params, n_heads=2, what=PARTS)
+    for mask in (inputs.mask(3, 3), None):
+        keeps_device(student.encoder, reference.encoder, ids, params, n_heads=2, mask=mask, what=PARTS)
 
 
 @covers(12)

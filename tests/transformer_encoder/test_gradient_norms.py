@@ -4,6 +4,7 @@ import torch
 
 from autograder.checking import (
     agree,
+    check_placement,
     covers,
     default_dtype,
     leaves_no_state,
@@ -190,7 +191,10 @@ def test_memory_layout_does_not_matter(student, reference, inputs, layer, scatte
 @covers(9)
 def test_any_device(student, reference, inputs, layer):
     """the arguments may lie on any device"""
-    _agree(student, reference, _example(inputs, layer, 3, 4, n_layers=1))
+    example = _example(inputs, layer, 3, 4, n_layers=1)
+    _agree(student, reference, example)
+    for residual in (True, False):
+        check_placement(student.gradient_norms, [0.0], example, {"residual": residual})
 
 
 @covers(12)
