@@ -44,6 +44,7 @@ for command in (
     exporting.gradescope,
     authoring.prove,
     publishing.publish,
+    publishing.check,
 ):
     app.command()(command)
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from autograder.commands import OK
+from autograder.commands import OK, UNREADABLE
 from autograder.course import find_course
-from autograder.safetext import markup, terminal
+from autograder.safetext import clean, markup, terminal
 
 
 def publish(
@@ -31,3 +31,27 @@ def publish(
     held = ", ".join(published.lessons)
     console.print(f"{markup(str(folder))} holds {markup(held)}; no answer, hidden test or secret is in it", soft_wrap=True)
     return OK
+
+
+def check(
+    notebook: Annotated[Path, typer.Argument(help="Your notebook; its code runs on this machine, so check no one else's.")],
+    seconds: Annotated[int, typer.Option(min=1, help="How long one cell may run.")] = 60,
+) -> int:
+    """Run the visible checks of a notebook from the top, as 'Restart and run all' would; for students, needs no course."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from autograder.check import check as run_checks
+
+    found = run_checks(notebook, seconds)
+    rows = Table("", "exercise", "what the visible checks say", box=SIMPLE, pad_edge=False)
+    for line in found.lines:
+        message = "\n  ".join(markup(part) for part in clean(line.message).split("\n"))
+        rows.add_row(line.mark, markup(line.exercise), message)
+    console = terminal(stderr=False)
+    console.print(rows)
+    for note in found.notes:
+        console.print(f"[yellow]note[/]: {markup(note)}", soft_wrap=True)
+    passed, exercises = found.count
+    console.print(f"{passed} of {exercises} exercises pass their visible checks")
+    return OK if found.done else UNREADABLE
