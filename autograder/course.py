@@ -103,11 +103,8 @@ class Course:
         return Lesson(
             name=name,
             exercises=tuple(
-                Exercise(
-                    _grade_id(cell), float(cell["metadata"]["nbgrader"]["points"]), stubs[_grade_id(cell)], _text(cell)
-                )
-                for cell in source["cells"]
-                if _is_answer(cell) and cell["cell_type"] == "code"
+                Exercise(_grade_id(cell), float(cell["metadata"]["nbgrader"]["points"]), stubs[_grade_id(cell)], _text(cell))
+                for cell in _exercises(source)
             ),
             written=tuple(_written_answers(source["cells"], stubs)),
             imports=_imports(released),
@@ -119,7 +116,7 @@ class Course:
     def other_exercises(self, lesson: str) -> dict[str, tuple[str, ...]]:
         """The exercises of all other built lessons: what a notebook handed in by mistake may hold."""
         others = (name for name in self.lessons() if name != lesson and self.source(name).exists())
-        return {name: tuple(exercise.name for exercise in self.lesson(name).exercises) for name in others}
+        return {name: tuple(map(_grade_id, _exercises(_read(self.source(name))))) for name in others}
 
     def secret(self) -> bytes:
         """The course's secret, from AUTOGRADER_SECRET or `.autograder/secret`, which is made if it is not there."""
@@ -176,6 +173,10 @@ def _grade_id(cell: dict[str, Any]) -> str:
 def _is_answer(cell: dict[str, Any]) -> bool:
     marks = cell["metadata"].get("nbgrader", {})
     return bool(marks.get("grade") and marks.get("solution"))
+
+
+def _exercises(source: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cell for cell in source["cells"] if _is_answer(cell) and cell["cell_type"] == "code"]
 
 
 def _written_answers(cells: list[dict[str, Any]], stubs: dict[str, str]) -> list[Written]:

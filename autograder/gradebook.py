@@ -31,6 +31,7 @@ from traitlets.config.loader import PyFileConfigLoader
 from autograder.canonical import add_feedback, canonical, graded_cells
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError
+from autograder.quickly import stamp_if_new
 from autograder.results import ExerciseResult, SubmissionResult
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def _open(directory: CourseDirectory) -> api.Gradebook:
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
     try:
+        stamp_if_new(directory.db_url)
         return api.Gradebook(directory.db_url, directory.course_id)
     except (SQLAlchemyError, OSError) as error:
         told = f"{directory.db_url} cannot be opened ({_reason(error)})"

@@ -7,6 +7,7 @@ takes seconds; a class does it once in each of its job processes (job.py).
 from __future__ import annotations
 
 from contextlib import ExitStack
+from importlib import import_module
 from types import TracebackType
 
 import torch
@@ -19,6 +20,7 @@ from autograder.errors import GraderError
 from autograder.grade import Graded, Workshop, grade
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Warm
+from autograder.picture import Gallery
 from autograder.reference import load_reference
 from autograder.results import DEVICES as DEVICES
 from autograder.rules import read_rules
@@ -56,13 +58,14 @@ class Grader:
             reference, secret = load_reference(self.lesson), self._secret or self.course.secret()
             others = self.course.other_exercises(self.lesson.name)
             bank = Bank(self.lesson, reference)
-            self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, bank, others)
+            for name in PRELOAD:
+                import_module(name)  # here too gradients want it; the zygote is not ready yet
+            gallery = Gallery(self.lesson.suites / "pictures.py", reference)
+            self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, bank, others, gallery)
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._workshop = None
         self._stack.close()
 

@@ -24,6 +24,7 @@ from autograder.collection import Submission
 from autograder.course import Course, Lesson
 from autograder.keys import Keys, digest
 from autograder.paper import Graded, Paper
+from autograder.quickly import no_address_grammar
 from autograder.results import ExerciseResult, TestResult
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Records:
     def open(self) -> Marks:
         """nbgrader's database, opened when it is first needed; raises GraderError where it cannot be."""
         if self._marks is None:
-            from autograder.gradebook import open_marks  # nbgrader takes more than a second to import
+            with no_address_grammar():
+                from autograder.gradebook import open_marks  # nbgrader takes about a second to import
 
             self._marks = self._stack.enter_context(open_marks(self._course, self._lesson))
             self._scores = self._marks.scores()
