@@ -134,8 +134,8 @@ class Child:
         """Calls what the message names; the answer's bytes."""
         for number in message.dropped:
             self.calls.pop(number, None)
-        before = [_bytes(storage).clone() for storage in storages]
         tensors = wire.build(message.views, storages, self.limits.reply_bytes)
+        before = [_bytes(storage).clone() for storage in storages]
         _give_attributes(tensors, message.views)
         arguments = [module for module in message.modules if message.target != f"#{module.number}"]
         self.modules.receive(arguments, tensors)
@@ -246,7 +246,7 @@ def _identity(value: object) -> object:
 
 
 def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
-    return torch.empty(0, dtype=torch.uint8).set_(storage)
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
 
 
 def _give_attributes(tensors: list[torch.Tensor], views: list[wire.View]) -> None:

@@ -553,10 +553,12 @@ def _integer(kind: str, digits: object) -> int:
 def build(views: list[View], storages: list[torch.UntypedStorage], limit_bytes: int) -> list[torch.Tensor]:
     """The tensors of a message; raises ProtocolError where one reaches beyond its storage or expands too far.
 
-    `requires_grad` and `.grad` are left to the caller: they are facts about arguments, not about results.
+    `requires_grad` and `.grad` are left to the caller: they are facts about arguments, not about results. A storage that
+    belongs on a GPU takes the place of the one that travelled, in `storages` too: all its views share it there.
     """
     if len(views) > MAX_TENSORS:
         raise ProtocolError("too many tensors")
+    _place(views, storages)
     built, left = [], limit_bytes
     for view in views:
         built.append(_view(view, storages, limit_bytes))
@@ -564,6 +566,17 @@ def build(views: list[View], storages: list[torch.UntypedStorage], limit_bytes: 
         if left < 0:
             raise SizeError("tensors that together expand beyond the size limit")
     return built
+
+
+def _place(views: list[View], storages: list[torch.UntypedStorage]) -> None:
+    devices: dict[int, str] = {}
+    for view in views:
+        if devices.setdefault(_index(view.storage, storages), view.device) != view.device:
+            raise ProtocolError("a storage on two devices")
+    for number, name in devices.items():
+        if (device := _device(name)) != storages[number].device:
+            moved = torch.empty(0, dtype=torch.uint8).set_(storages[number]).to(device)
+            storages[number] = moved.untyped_storage()
 
 
 def _view(view: View, storages: list[torch.UntypedStorage], limit_bytes: int) -> torch.Tensor:
@@ -578,8 +591,6 @@ def _view(view: View, storages: list[torch.UntypedStorage], limit_bytes: int) ->
         raise ProtocolError("a tensor that reaches beyond its storage")
     if max(count * dtype.itemsize, view.offset, *view.shape, *view.stride) > limit_bytes:
         raise SizeError("a tensor that expands beyond the size limit")
-    if view.device != "cpu":
-        storage = torch.empty(0, dtype=torch.uint8).set_(storage).to(_device(view.device)).untyped_storage()
     tensor = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, view.offset, view.shape, view.stride)
     if dtype is torch.bool and count and bool((tensor.view(torch.uint8) > 1).any()):
         raise ProtocolError("a truth value that is neither 0 nor 1")  # it could be both true and false
