@@ -79,6 +79,8 @@ class Sample:
 
 def show(course: Course, console: Console) -> Run:
     """Builds, makes the class, grades it, and tells what happened to each; raises GraderError where it cannot."""
+    if LESSON not in course.lessons():
+        raise GraderError(f"the demo shows the kit's lesson {LESSON}, which is not in {course.root}; grade one of your own")
     changed = [path for built in build(course, [LESSON]) for path in built.changed]
     console.print(f"[bold]1.[/] built {LESSON}: {len(changed)} file(s) changed")
     box = _box(console)

@@ -31,6 +31,7 @@ from autograder.course import Course, Exercise
 from autograder.diagnosis import beside
 from autograder.mutation import Effort, mutate
 from autograder.nonsense import nonsense
+from autograder.promises import broken_promises
 from autograder.safetext import MESSAGE_LIMIT, markup
 from autograder.score import score_exercise
 from autograder.workbench import Bench, bench
@@ -71,9 +72,10 @@ def prove_course(
 ) -> bool:
     """Proves lessons and shows a table; `box` is where a sample goes the long way, None for nowhere."""
     proofs = list(prove(course, lessons, effort, jobs))
+    untold = [f"{name}, {problem}" for name in lessons for problem in broken_promises(course, name)]
     for name in lessons:
         console.print(_table(name, [proof for proof in proofs if proof.lesson == name]))
-    problems = [f"{proof.exercise}: {problem}" for proof in proofs for problem in proof.problems]
+    problems = untold + [f"{proof.exercise}: {problem}" for proof in proofs for problem in proof.problems]
     from autograder.longway import through_the_box  # the processes that prove need no box
 
     problems += [f"{proof.exercise}: a mutant survives:\n{diff}" for proof in proofs for diff in proof.survivors]

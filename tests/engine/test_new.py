@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from rich.console import Console
 
 from autograder.build import build
 from autograder.course import Course
+from autograder.demo import show
 from autograder.errors import GraderError
 from autograder.new import COURSE, new_lesson
+from autograder.promises import broken_promises
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON, EXERCISE = "my_lesson", "squared_distances"
@@ -64,24 +66,19 @@ def test_new_build_grade_prove(tmp_path, autograder_in):
 
 
 def test_its_files_are_those_of_the_other_lessons(fresh):
-    """Whatever a lesson of the kit brings, a new one brings too: bank, alternatives, promises, rules, samples."""
-    kinds = {path.name for path in (ROOT / "tests" / "attention_from_scratch").iterdir() if path.is_file()}
-    assert {path.name for path in (fresh.root / "tests" / LESSON).iterdir()} == {
-        *(name for name in kinds if not name.startswith("test_")),
-        f"test_{EXERCISE}.py",
-    }
+    """What every lesson of the kit brings, a new one brings too: bank, alternatives, promises, rules, samples."""
+    kit = [{path.name for path in (ROOT / "tests" / name).iterdir()} for name in Course(ROOT).lessons()]
+    common = set.intersection(*kit)
+    assert {"misconceptions.py", "alternatives.py", "promises.toml", "rules.toml", "samples.py"} <= common
+    made = {path.name for path in (fresh.root / "tests" / LESSON).iterdir()}
+    assert made == {name for name in common if not name.startswith(("test_", "__"))} | {f"test_{EXERCISE}.py"}
 
 
 def test_every_hidden_test_has_its_promise(fresh):
     """What the template's suite checks, the template's notebook has said."""
     build(fresh)
-    cells = json.loads(fresh.release(LESSON).read_text(encoding="utf-8"))["cells"]
-    told = " ".join(" ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").split())
-    tables = tomllib.loads((fresh.root / "tests" / LESSON / "promises.toml").read_text(encoding="utf-8"))
-    promised = {test: words for table in tables.values() for test, words in table.items()}
-    suite = (fresh.root / "tests" / LESSON / f"test_{EXERCISE}.py").read_text(encoding="utf-8")
-    assert {line[4:].partition("(")[0] for line in suite.splitlines() if line.startswith("def test_")} == set(promised)
-    assert [words for words in promised.values() if " ".join(words.split()) not in told] == []
+    assert (fresh.root / "tests" / LESSON / "promises.toml").exists()
+    assert broken_promises(fresh, LESSON) == []
 
 
 def test_in_a_course_that_is_there(course_in, tmp_path):
@@ -149,3 +146,9 @@ def test_a_wheel_holds_the_templates(tmp_path):
         for file in (ROOT / "autograder" / "templates" / "new_lesson").iterdir():
             if file.is_file():
                 assert wheel.read(f"autograder/templates/new_lesson/{file.name}") == file.read_bytes()
+
+
+def test_the_demo_says_that_it_needs_the_kits_lesson(fresh):
+    """In somebody's own course there is nothing to show, and it says so rather than fail."""
+    with pytest.raises(GraderError, match="the demo shows the kit's lesson attention_from_scratch"):
+        show(fresh, Console())

@@ -1,51 +1,27 @@
 """What a hidden test checks, the notebook has said: each test has its sentence in the release."""
 
-import ast
-import json
-import tomllib
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
 
+from autograder.build import build
+from autograder.course import Course
+from autograder.errors import GraderError
+from autograder.new import new_lesson
+from autograder.promises import broken_promises
+
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = sorted((ROOT / "tests").glob("*/promises.toml"))
-LESSONS = [path.parent.name for path in TABLES]
+LESSONS = [path.parent.name for path in sorted((ROOT / "tests").glob("*/promises.toml"))]
 
 
-def one_line(text):
-    """Text with every run of white space as one blank."""
-    return " ".join(text.split())
-
-
-def said(lesson):
-    """All that the release tells a student: Markdown, and docstrings of its code."""
-    cells = json.loads((ROOT / "release" / lesson / f"{lesson}.ipynb").read_text(encoding="utf-8"))["cells"]
-    parts = []
-    for cell in cells:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            parts.append(source)
-        elif cell["cell_type"] == "code":
-            nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-            parts += [ast.get_docstring(node) or "" for node in nodes]
-    return one_line("\n".join(parts))
-
-
-def claims_in(path):
-    """Names of the test functions of a suite."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-
-
-def promises(lesson):
-    """The table of a lesson."""
-    return tomllib.loads((ROOT / "tests" / lesson / "promises.toml").read_text(encoding="utf-8"))
-
-
-def suites(lesson):
-    """Exercise -> names of its tests."""
-    paths = sorted((ROOT / "tests" / lesson).glob("test_*.py"))
-    return {path.stem.removeprefix("test_"): claims_in(path) for path in paths}
+@pytest.fixture
+def course(tmp_path):
+    """A course of one new lesson, built."""
+    course, _ = new_lesson(tmp_path, "my_lesson")
+    build(course)
+    return course
 
 
 def test_every_lesson_with_suites_has_a_table():
@@ -54,40 +30,61 @@ def test_every_lesson_with_suites_has_a_table():
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_every_test_has_its_promise(lesson):
-    """A test that the table does not know checks what nobody was told."""
-    table = promises(lesson)
-    missing = [
-        f"{exercise}: {test}"
-        for exercise, tests in suites(lesson).items()
-        for test in tests
-        if test not in table.get(exercise, {}) and test not in table["every"]
-    ]
-    assert missing == []
+def test_each_test_and_the_lesson_agree(lesson):
+    """Each test has its promise, in the release's own words, and no promise is left over."""
+    assert broken_promises(Course(ROOT), lesson) == []
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_every_promise_is_in_the_notebook(lesson):
-    """The words are the release's own."""
-    text = said(lesson)
-    broken = [
-        f"{exercise}: {test}: {words}"
-        for exercise, table in promises(lesson).items()
-        for test, words in table.items()
-        if len(one_line(words)) < 10 or one_line(words) not in text
-    ]
-    assert broken == []
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "test_sizes_of_one = ",
+            "test_other_sizes = ",
+            "squared_distances: promises.toml has no words of the lesson for test_size",
+        ),
+        (
+            "test_sizes_of_one = ",
+            "test_other_sizes = ",
+            "squared_distances: promises.toml names test_other_sizes, which is no test",
+        ),
+        ("test_gradients = ", "test_slopes = ", "every: promises.toml names test_slopes, which is no test"),
+        (
+            "Moving all points",
+            "Turning all points",
+            "squared_distances: the release does not say what test_moving_all_points",
+        ),
+        ('"Moving all points by the same vector changes nothing"', '"Moving"', "does not say what test_moving_all_points"),
+    ],
+)
+def test_what_breaks_a_promise(course, old, new, said):
+    """A test that nobody was told of, words that the notebook does not have, a line without a test."""
+    table = course.root / "tests" / "my_lesson" / "promises.toml"
+    text = table.read_text(encoding="utf-8")
+    assert old in text
+    table.write_text(text.replace(old, new), encoding="utf-8")
+    assert [line for line in broken_promises(course, "my_lesson") if said in line]
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_no_promise_is_left_over(lesson):
-    """The table has no line for a test that is gone."""
-    known = suites(lesson)
-    everywhere = {test for tests in known.values() for test in tests}
-    stale = [
-        f"{exercise}: {test}"
-        for exercise, table in promises(lesson).items()
-        for test in table
-        if test not in (everywhere if exercise == "every" else known.get(exercise, []))
-    ]
-    assert stale == []
+def test_prove_says_it(course, autograder_in):
+    """An author hears of it where the suite is proved."""
+    script = course.solutions / "my_lesson.py"
+    words = "Any number of leading dimensions works, also none"
+    script.write_text(script.read_text(encoding="utf-8").replace(words, "Leading dimensions work"), encoding="utf-8")
+    build(course)
+    done = autograder_in(course, "prove", "my_lesson", "--short", "--jobs", "1")
+    assert done.returncode == 2
+    assert "does not say what test_any_leading_dimensions is promised by" in done.stdout
+
+
+def test_a_lesson_may_go_without(course):
+    """Somebody's own lesson without a table is asked nothing."""
+    (course.root / "tests" / "my_lesson" / "promises.toml").unlink()
+    assert broken_promises(course, "my_lesson") == []
+
+
+def test_a_table_that_is_none(course):
+    """A broken file is named, with what it should hold."""
+    (course.root / "tests" / "my_lesson" / "promises.toml").write_text('test_values = "no table"\n')
+    with pytest.raises(GraderError, match=r"promises\.toml is no table of promises"):
+        broken_promises(course, "my_lesson")
