@@ -92,15 +92,22 @@ class Marks:
             return
         notebook = canonical(self._release, graded.notebook, graded.program)
         add_feedback(notebook, result)
+        earlier = self._answers(result.student)
         self._write(result, notebook)
         try:
-            self._mark(result, notebook)
+            self._mark(result, notebook, earlier)
         except (SQLAlchemyError, api.InvalidEntry) as error:
             self._gradebook.db.rollback()
             where = f"{self._directory.db_url} cannot be written ({_reason(error)})"
             raise GraderError(f"{where}; close what holds it open, and grade again") from error
 
-    def _mark(self, result: SubmissionResult, notebook: NotebookNode) -> None:
+    def _answers(self, student: str) -> dict[str, str]:
+        """The answers that were marked before, by their cell's name."""
+        path = self.notebook(student)
+        cells = graded_cells(nbformat.read(path, as_version=4)) if path.is_file() else []
+        return {cell.metadata.nbgrader.grade_id: cell.source for cell in cells}
+
+    def _mark(self, result: SubmissionResult, notebook: NotebookNode, earlier: dict[str, str]) -> None:
         session = self._gradebook.db
         self._gradebook.update_or_create_student(result.student)
         stamp = {"timestamp": stamp} if (stamp := self._timestamp(result)) else {}
@@ -111,7 +118,8 @@ class Marks:
         exercises, review = {one.name: one for one in result.exercises}, to_review(result)
         for grade, name in _with_names(session, api.Grade, submitted):
             if name in cells:
-                set_grade(grade, exercises.get(name), name in review, untouched(cells[name]))
+                alike = earlier.get(name) == cells[name].source
+                set_grade(grade, exercises.get(name), name in review, untouched(cells[name]), alike)
         for comment, name in _with_names(session, api.Comment, submitted):
             comment.auto_comment = NO_RESPONSE if name in cells and untouched(cells[name]) else None
         session.flush()
@@ -214,16 +222,21 @@ def ensure_assignment(course: Course, lesson: str, directory: CourseDirectory) -
         raise GraderError(f"{told}; build the lesson they had, or move the gradebook away") from error
 
 
-def set_grade(grade: api.Grade, exercise: ExerciseResult | None, review: bool, unanswered: bool) -> None:
+def set_grade(
+    grade: api.Grade, exercise: ExerciseResult | None, review: bool, unanswered: bool, alike: bool = False
+) -> None:
     """What nbgrader's SaveAutoGrades would write; a score of ours in place of one read from a cell's output.
 
-    A manual mark stays, and asks to be looked at again. Where nothing of an exercise was judged, its score stays.
+    A manual mark stays, and asks to be looked at again unless answer and score are what they were (`alike`: the answer
+    is). Where nothing of an exercise was judged, its score stays.
     """
+    before, settled = grade.auto_score, grade.manual_score is not None and not grade.needs_manual_grade
     if exercise is None:
         grade.auto_score = 0.0 if unanswered else None
     elif _is_judged(exercise):
         grade.auto_score = exercise.score
-    grade.needs_manual_grade = review or grade.manual_score is not None or grade.auto_score is None
+    waits = review or grade.manual_score is not None or grade.auto_score is None
+    grade.needs_manual_grade = waits and not (settled and alike and grade.auto_score == before)
 
 
 def to_review(result: SubmissionResult) -> frozenset[str]:

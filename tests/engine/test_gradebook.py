@@ -38,7 +38,7 @@ def graded(lesson, filled, hand_in, model_answers):
         )
         score = sum(one.score for one in exercises)
         result = SubmissionResult(student, str(path), status, message, score, lesson.max_score, exercises=exercises)
-        return SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson))
+        return SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson), judged={})
 
     return make
 
@@ -134,14 +134,14 @@ def test_an_unreadable_submission_leaves_the_earlier_mark(record, graded, grades
     """A corrupt second upload costs nothing that was earned, and its notebook stays."""
     record(graded(softmax=7.5))
     result = SubmissionResult("ada", "x.ipynb", "unreadable", "x.ipynb is cut off")
-    record(SimpleNamespace(result=result, notebook=None, program=None))
+    record(SimpleNamespace(result=result, notebook=None, program=None, judged={}))
     assert grades()["softmax"]["auto_score"] == 7.5
     assert (course.root / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb").exists()
 
 
 def test_an_unreadable_first_submission_gets_no_zero(record, course):
     """Without a mark there is none: the student is not in the gradebook with 0 points."""
-    record(SimpleNamespace(result=SubmissionResult("eve", "x.ipynb", "unreadable"), notebook=None, program=None))
+    record(SimpleNamespace(result=SubmissionResult("eve", "x.ipynb", "unreadable"), notebook=None, program=None, judged={}))
     with closing(api.Gradebook(f"sqlite:///{course.root}/gradebook.db")) as book, pytest.raises(api.MissingEntry):
         book.find_submission(LESSON, "eve")
 
@@ -283,3 +283,23 @@ def test_recording_is_cheap(graded, course, lesson):
         after = resource.getrusage(resource.RUSAGE_SELF)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent / 9 < 0.060
+
+
+def test_a_manual_mark_on_the_same_answer_stays_final(record, graded, grades, by_hand):
+    """A suite that is corrected writes every submission anew; nobody has to read 300 written answers again."""
+    record(graded(softmax=7.5))
+    by_hand("why_scale", manual_score=8, needs_manual_grade=False)
+    by_hand("softmax", manual_score=12, needs_manual_grade=False)
+    record(graded(softmax=7.5, causal_mask=0, status="needs_review", message="softmax has two different answers"))
+    assert not grades()["why_scale"]["needs_manual_grade"]
+    assert not grades()["softmax"]["needs_manual_grade"]
+    record(graded(softmax=7.5, text="Another answer."))
+    assert grades()["why_scale"]["needs_manual_grade"]
+
+
+def test_a_manual_mark_that_waits_goes_on_waiting(record, graded, grades, by_hand):
+    """Writing the same once more settles nothing that nobody has looked at."""
+    record(graded(softmax=7.5))
+    by_hand("why_scale", manual_score=8, needs_manual_grade=True)
+    record(graded(softmax=8))
+    assert grades()["why_scale"]["needs_manual_grade"]
