@@ -28,7 +28,9 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: setup
-	$(BIN)/python -m pytest -m "not slow" -k cuda
+	$(BIN)/python -m pytest -rs -m gpu
+	$(BIN)/python -m pytest -rs --device cuda tests/attention_from_scratch tests/attention_with_pytorch \
+		tests/positional_encoding tests/transformer_encoder
 
 lint: setup
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -102,6 +102,23 @@ def readable_paths() -> list[str]:
     return [*system, *sorted(str(path) for path in {*interpreter, *packages, *own, Path(sys.prefix)})]
 
 
+GPU_NODES = ("nvidiactl", "nvidia-uvm", "dxg")  # beside a node for each GPU; dxg: WSL
+GPU_READABLE = ("/proc/driver/nvidia", "/proc/devices", "/sys/devices/system/node", "/sys/devices/system/memory")
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # which GPU, and where its driver's library is (Colab)
+
+
+def gpu_nodes(folder: Path = Path("/dev")) -> list[str]:
+    """The device nodes that CUDA reaches a GPU by, of those that are there."""
+    numbered = [path for path in folder.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
+    named = [folder / name for name in GPU_NODES if (folder / name).exists()]
+    return sorted(str(path) for path in (*numbered, *named))
+
+
+def gpu_environment() -> dict[str, str]:
+    """The environment of a box with a GPU."""
+    return {**ENVIRONMENT, **{name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}}
+
+
 def _home_of(package: str) -> Path:
     """The folder that a package is installed in."""
     spec = find_spec(package)
@@ -119,8 +136,8 @@ def refuse_exposed(course: Path) -> None:
             )
 
 
-def wall(visible: Sequence[str]) -> list[str]:
-    """The bwrap command in front of the zygote's own."""
+def wall(visible: Sequence[str], devices: Sequence[str] = (), environment: Mapping[str, str] = ENVIRONMENT) -> list[str]:
+    """The bwrap command in front of the zygote's own; `devices` can be written to, a GPU's nodes and no other."""
     command = [
         "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
         "--uid", "65534", "--gid", "65534", "--hostname", "box",
@@ -136,6 +153,10 @@ def wall(visible: Sequence[str]) -> list[str]:
     for path in visible:
         if not path.startswith(("/usr/", "/lib", "/bin", "/etc/", "/dev/", "/proc/")) and path != "/usr":
             command += ["--ro-bind", path, path]
-    for name, value in ENVIRONMENT.items():
+    for path in devices:
+        command += ["--dev-bind", path, path]
+    for path in GPU_READABLE if devices else ():
+        command += ["--ro-bind-try", path, path]
+    for name, value in environment.items():
         command += ["--setenv", name, value]
     return [*command, "--remount-ro", "/", "--chdir", "/", "--"]

@@ -17,6 +17,8 @@ from autograder.collection import Submission
 from autograder.course import Course, Lesson
 from autograder.diagnosis import Bank
 from autograder.errors import GraderError
+from autograder.gpu import admitted, on_gpu, watched
+from autograder.gpu_queue import AT_A_TIME
 from autograder.grade import Graded, Workshop, grade
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Warm
@@ -53,7 +55,7 @@ class Grader:
         torch.set_num_threads(1)
         refuse_exposed(self.course.root)
         with ExitStack() as stack:
-            sandbox = stack.enter_context(Sandbox(self.box, self._limits, _warm(self.lesson)))  # it starts while we collect
+            sandbox = self._sandbox(stack)  # it starts while we collect
             suite = stack.enter_context(Suite(self.lesson, self._devices))
             reference, secret = load_reference(self.lesson), self._secret or self.course.secret()
             others = self.course.other_exercises(self.lesson.name)
@@ -61,9 +63,20 @@ class Grader:
             for name in PRELOAD:
                 import_module(name)  # here too gradients want it; the zygote is not ready yet
             gallery = Gallery(self.lesson.suites / "pictures.py", reference)
+            sandbox.begin()
             self._workshop = Workshop(self.lesson, suite, sandbox, reference, secret, bank, others, gallery)
             self._stack = stack.pop_all()
         return self
+
+    def _sandbox(self, stack: ExitStack) -> Sandbox:
+        """The box; on a GPU once there is room for this job, and watched from outside."""
+        if "cuda" not in self._devices:
+            return stack.enter_context(Sandbox(self.box, self._limits, _warm(self.lesson)))
+        gpu, children = stack.enter_context(admitted())
+        limits, ahead = on_gpu(self._limits or Limits()), children == AT_A_TIME
+        sandbox = stack.enter_context(Sandbox(self.box, limits, _warm(self.lesson), gpu, ahead=ahead))
+        stack.enter_context(watched(lambda: sandbox.pid))
+        return sandbox
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._workshop = None

@@ -19,7 +19,7 @@ from types import TracebackType
 import msgspec
 import torch
 
-from autograder.boxes import ENVIRONMENT, PACKAGE, last_line, readable_paths, wall
+from autograder.boxes import ENVIRONMENT, PACKAGE, gpu_environment, last_line, readable_paths, wall
 from autograder.errors import (
     GraderError,
     StudentCrash,
@@ -31,6 +31,7 @@ from autograder.errors import (
 )
 from autograder.inside import wire
 from autograder.inside.confine import Limits
+from autograder.inside.gpu import Gpu
 from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status, Warm
 
 START_S = 120.0  # importing torch from a cold disk
@@ -49,8 +50,18 @@ _START = (
 class Sandbox:
     """A box with a warm zygote in it; a context manager. `child()` is a fork of it, milliseconds away."""
 
-    def __init__(self, box: str, limits: Limits | None = None, warm: Warm | None = None) -> None:
+    def __init__(
+        self,
+        box: str,
+        limits: Limits | None = None,
+        warm: Warm | None = None,
+        gpu: Gpu | None = None,
+        *,
+        ahead: bool = False,
+    ) -> None:
         self.box = box
+        self.gpu, self._ahead = gpu, ahead and gpu is not None
+        self._spare: Channel | None = None  # a child whose CUDA starts while others work
         self.limits = limits or Limits()
         self._warm = warm or Warm(list(PRELOAD))
         self._readable = readable_paths()
@@ -61,11 +72,12 @@ class Sandbox:
         self._control.settimeout(START_S)
         zygote = [sys.executable, "-s", "-P", "-c", _START, str(PACKAGE.parent), str(theirs.fileno())]
         zygote.append(msgspec.json.encode(self._warm).decode())
-        around = wall(self._readable) if self.box == "bubblewrap" else []
+        devices, environment = (self.gpu.devices, gpu_environment()) if self.gpu else ((), ENVIRONMENT)
+        around = wall(self._readable, devices, environment) if self.box == "bubblewrap" else []
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, in a box
             [*around, *zygote],
             pass_fds=[theirs.fileno()],
-            env=ENVIRONMENT if self.box != "bubblewrap" else {"PATH": os.defpath},
+            env=environment if self.box != "bubblewrap" else {"PATH": os.defpath},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -84,6 +96,9 @@ class Sandbox:
 
     def close(self) -> None:
         """Ends the zygote and with it all children."""
+        if self._spare is not None:
+            spare, self._spare = self._spare, None
+            spare.close()
         self._control.close()
         try:
             self._process.wait(timeout=5)
@@ -93,8 +108,30 @@ class Sandbox:
         if self._process.stderr is not None:
             self._process.stderr.close()
 
+    @property
+    def pid(self) -> int:
+        """The outermost process of the box."""
+        return self._process.pid
+
+    def begin(self) -> None:
+        """Starts the first child's CUDA, if one may be started ahead."""
+        if self._ahead and self._spare is None:
+            self._spare = self._fork()
+
     def child(self) -> Channel:
-        """A fresh child; raises GraderError where the box does not work. A box that broke is started anew."""
+        """A fresh child; raises GraderError where the box does not work. A box that broke is started anew.
+
+        With a GPU it is one whose CUDA has started, and the next one starts it from now on.
+        """
+        if self.gpu is None:
+            return self._fork()
+        child = self._spare if self._spare is not None and not self._is_broken else self._fork()
+        self._spare = None
+        child.await_start()
+        self._spare = self._fork() if self._ahead else None
+        return child
+
+    def _fork(self) -> Channel:
         if self._is_broken:
             self.close()
             self._start()
@@ -104,7 +141,7 @@ class Sandbox:
         os.set_blocking(writing, True)
         try:
             closed = self.box == "none"
-            request = Fork(self.limits, self._readable, landlock=not closed, seccomp=not closed)
+            request = Fork(self.limits, self._readable, landlock=not closed, seccomp=not closed, gpu=self.gpu)
             status = self._asked(request, [theirs.fileno(), writing])
         except BaseException:
             ours.close()
@@ -195,6 +232,17 @@ class Channel:
                 self._wait(deadline, select.POLLOUT)
             except OSError as error:
                 raise self._died() from error
+
+    def await_start(self) -> None:
+        """Waits until CUDA runs in it; raises GraderError where it does not: our machine's fault, nobody's submission's."""
+        try:
+            message, _ = self.receive(time.monotonic() + START_S)
+        except StudentError as error:
+            raise GraderError(f"a child on the GPU ended before CUDA ran: {error.text}; see docs/gpu.md") from error
+        if not isinstance(message, wire.Started) or message.why:
+            why = message.why if isinstance(message, wire.Started) else "it said something else"
+            self.close()
+            raise GraderError(f"CUDA does not start in the box: {why}; see docs/gpu.md, or use --device cpu")
 
     def receive(self, deadline: float) -> tuple[wire.ToOutside, list[torch.UntypedStorage]]:
         """The next message; whatever goes wrong ends the child and is raised as a StudentError."""

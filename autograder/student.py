@@ -303,6 +303,8 @@ def _checked(reply: tuple[wire.ToOutside, list[torch.UntypedStorage]], session: 
         lines = tuple(line for cell, number in places if (line := session.line(cell, number)))
         raise RuntimeError("a forbidden operator") from StudentForbidden("RuntimeError", message.forbidden[:100], lines)
     if isinstance(message, wire.Raised):
+        if message.is_spent:
+            session.renew()  # costs this call; the next one gets a child whose GPU is clean
         raise_as_student(message, session)
     return message, storages
 

@@ -16,6 +16,9 @@ and a wrong one by its idea's own size, which is far above a few roundings in at
 floor is for results in which the reference makes no error at all (a product by one, a sum of two numbers): each
 operation of an answer may then still round once at the size of the result, and half types do that in plain sight.
 
+Where torch multiplies float32 in TF32 (a GPU's shorter type, off unless it is asked for), arguments move by TF32's unit:
+an answer may multiply where the reference adds, and then rounds so.
+
 Errors are taken as the largest of a tensor, not entry by entry: one entry can be exact by luck. So a test should
 not mix results of very different size in one tensor.
 
@@ -39,6 +42,7 @@ from autograder.nested import floating, leaves, map_leaves, with_floating
 
 MULTIPLE = 16.0
 FLOOR_ULPS = 8.0
+TF32_UNIT = 2.0**-10  # ten bits behind the point, as float16 has
 DRAWS = 8  # how often the arguments are moved before an answer is called wrong; none is needed to call it right
 
 
@@ -82,10 +86,17 @@ def judge(
     if dtype != torch.float64 or truth:
         narrow = _cast((args, kwargs), dtype) if own is None else ((), {})
         runs.append(_numbers(reference(*narrow[0], **narrow[1]) if own is None else own))
-    for draw in range(draws if floating((args, kwargs)) else 0):
-        moved = _moved(_cast((args, kwargs), torch.float64), torch.finfo(dtype).eps, draw)
+    given = floating((args, kwargs))
+    for draw in range(draws if given else 0):
+        moved = _moved(_cast((args, kwargs), torch.float64), unit(dtype, given[0].device), draw)
         runs.append(_numbers(exact(*moved[0], **moved[1])))
     return [Judgement(value, _allowed(value, [run[i] for run in runs], dtype)) for i, value in enumerate(true)]
+
+
+def unit(dtype: torch.dtype, device: torch.device) -> float:
+    """The unit by which products round: that of the type, or TF32's where torch multiplies float32 in it."""
+    is_tf32 = dtype == torch.float32 and device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    return TF32_UNIT if is_tf32 else torch.finfo(dtype).eps
 
 
 def few_ulps(truth: Tensor, dtype: torch.dtype) -> float:

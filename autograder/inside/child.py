@@ -19,6 +19,7 @@ import torch
 from autograder.inside import wire
 from autograder.inside.confine import Limits
 from autograder.inside.forbidden import EXPECT, LEARN, NOBODY, UNDER_TEST
+from autograder.inside.gpu import Gpu, is_spent, prepare
 from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
@@ -70,6 +71,15 @@ class Child:
                 self.answer(self.call, message, storages)
             elif isinstance(message, wire.Vjp):
                 self.answer(self.vjp, message, storages)
+
+    def start(self, gpu: Gpu) -> None:
+        """Starts CUDA and says when it runs, or why it does not."""
+        told = wire.Started()
+        try:
+            prepare(gpu)
+        except Exception as error:
+            told.why = f"{type(error).__name__}: {error}"[: wire.MAX_NAME]
+        self.socket.sendall(wire.frame(told, []))
 
     def receive(self) -> tuple[wire.ToInside, list[torch.UntypedStorage]]:
         """The next message from outside; EOFError when there will be none."""
@@ -303,4 +313,4 @@ def _raised(error: BaseException) -> wire.Raised:
     if isinstance(error, SyntaxError) and (cell := _CELL.fullmatch(error.filename or "")):
         lines.append((int(cell[1]), error.lineno or 1))
     memory = isinstance(error, MemoryError) or bool(isinstance(error, RuntimeError) and _NO_MEMORY.search(text))
-    return wire.Raised(kind, text, lines[-20:], memory)
+    return wire.Raised(kind, text, lines[-20:], memory, is_spent=is_spent(error))

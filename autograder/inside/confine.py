@@ -27,6 +27,7 @@ import platform
 import resource
 import signal
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -91,7 +92,7 @@ def drop_capabilities() -> None:
 # --- Landlock
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR, _IOCTL_DEVICE = 1 << 1, 1 << 2, 1 << 3, 1 << 15
 _FILE_SYSTEM_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version -> how many rights it knows
 _NO_TCP = 0b11  # bind, connect
 _SCOPED = 0b11  # abstract sockets, signals
@@ -106,26 +107,30 @@ def landlock_version() -> int:
     return max(int(version), 0)
 
 
-def restrict_files(readable: list[str]) -> None:
-    """Lets this process read below `readable` and touch no other file; raises OSError where the kernel refuses."""
+def restrict_files(readable: list[str], devices: Sequence[str] = ()) -> None:
+    """Lets this process read below `readable`, talk to `devices` and touch no other file.
+
+    Raises OSError where the kernel refuses.
+    """
     version = landlock_version()
     rights = (1 << _FILE_SYSTEM_RIGHTS.get(version, 16)) - 1
     attributes = struct.pack("<QQQ", rights, _NO_TCP if version >= 4 else 0, _SCOPED if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
     for path in readable:
-        _allow_reading(ruleset, path)
+        _allow(ruleset, path, _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))
+    for path in devices:
+        _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEVICE) & rights)
     _no_new_privileges()
     _call(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     os.close(ruleset)
 
 
-def _allow_reading(ruleset: int, path: str) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         place = os.open(path, _O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    rights = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
     rule = struct.pack("<Qi", rights, place)
     _call(_LANDLOCK_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0))
     os.close(place)
@@ -172,6 +177,10 @@ _THREADS = (0x003D0F00, 0x007D0F00)  # flags of clone() as glibc and musl make a
 _MAP_KIND, _MAP_PRIVATE = 0x0F | 0x100 | 0x40000, 0x02  # MAP_TYPE, MAP_GROWSDOWN, MAP_HUGETLB
 _FCNTL_COMMANDS = (1, 2, 3, 1030)  # F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC: not F_SETOWN, which sends signals
 _TCGETS = 0x5401  # isatty()
+_GPU_CALLS = {"eventfd2": (290, 19), "pipe2": (293, 59), "mincore": (27, 232)}
+_PRCTL, _PR_SET_NAME = (157, 167), 15
+_MAP_ANONYMOUS, _MAP_SHARED = 0x20, 0x01  # a file shared: the driver's, for none other can be written to
+_UVM_BEGIN, _UVM_END = 0x30000001, 0x30000002  # UVM_INITIALIZE, UVM_DEINITIALIZE (uvm_linux_ioctl.h)
 
 _LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, ...
 _ALLOW, _KILL_PROCESS, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
@@ -181,9 +190,12 @@ _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
-def restrict_system_calls() -> None:
-    """Installs the allow-list for this process and all threads it will make; raises OSError where refused."""
-    _install(_filter(os.getpid()), 0)
+def restrict_system_calls(*, gpu: bool = False) -> None:
+    """Installs the allow-list for this process and all threads it will make; raises OSError where refused.
+
+    `gpu` adds what NVIDIA's driver is talked to by: its ioctls, shared memory of files, event counters and pipes.
+    """
+    _install(_filter(os.getpid(), gpu=gpu), 0)
 
 
 def clone_number() -> int:
@@ -220,7 +232,7 @@ def _install(instructions: list[Instruction], flags: int) -> int:
     return _call(_SECCOMP[column], ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(flags), program)
 
 
-def _filter(pid: int) -> list[Instruction]:
+def _filter(pid: int, *, gpu: bool = False) -> list[Instruction]:
     column, architecture = _MACHINES[platform.machine()]
     filters = [
         (_LD, 0, 0, _ARCHITECTURE),
@@ -230,16 +242,18 @@ def _filter(pid: int) -> list[Instruction]:
         (_JGE, 0, 1, _X32_BIT),
         (_RET, 0, 0, _KILL_PROCESS),
     ]
-    for numbers in _SYSTEM_CALLS.values():
+    for numbers in (*_SYSTEM_CALLS.values(), *(_GPU_CALLS.values() if gpu else ())):
         number = numbers[column]
         if number is not None:
             filters += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ALLOW)]
-    filters += _rule(_MMAP[column], (3, _MAP_KIND, (_MAP_PRIVATE,)))
+    kinds = (_MAP_PRIVATE, _MAP_PRIVATE | _MAP_ANONYMOUS, _MAP_SHARED) if gpu else (_MAP_PRIVATE,)
+    filters += _rule(_MMAP[column], (3, _MAP_KIND | (_MAP_ANONYMOUS if gpu else 0), kinds))
     filters += _rule(_CLONE[column], (0, 0xFFFFFFFF, _THREADS))
     filters += _rule(_KILL[column], (0, 0xFFFFFFFF, (pid,)))
     filters += _rule(_TGKILL[column], (0, 0xFFFFFFFF, (pid,)))
     filters += _rule(_FCNTL[column], (1, 0xFFFFFFFF, _FCNTL_COMMANDS))
-    filters += _rule(_IOCTL[column], (1, 0xFFFFFFFF, (_TCGETS,)))
+    filters += _driver_rule(_IOCTL[column]) if gpu else _rule(_IOCTL[column], (1, 0xFFFFFFFF, (_TCGETS,)))
+    filters += _rule(_PRCTL[column], (0, 0xFFFFFFFF, (_PR_SET_NAME,))) if gpu else []
     filters += _rule(_PRLIMIT[column], (0, 0xFFFFFFFF, (0,)), (2, 0xFFFFFFFF, (0,)))
     return [
         *filters,
@@ -247,6 +261,27 @@ def _filter(pid: int) -> list[Instruction]:
         (_RET, 0, 0, _ERRNO | errno.ENOSYS),
         (_RET, 0, 0, _ERRNO | errno.EPERM),
     ]
+
+
+def _driver_rule(number: int) -> list[Instruction]:
+    """Allows the ioctls of NVIDIA's device nodes, and the one that isatty() makes.
+
+    nvidiactl and nvidia0 have the type 'F'; nvidia-uvm numbers from 1, and has two that begin and end its use. On what else
+    a child has open, a socket and a pipe, none of these has a meaning.
+    """
+    body: list[Instruction] = [
+        (_LD, 0, 0, _ARGUMENTS + 8),
+        (_JEQ, 7, 0, _TCGETS),
+        (_JEQ, 6, 0, _UVM_BEGIN),
+        (_JEQ, 5, 0, _UVM_END),
+        (_AND, 0, 0, 0xFFFFFF00),
+        (_JEQ, 3, 0, 0),
+        (_AND, 0, 0, 0xFF00),
+        (_JEQ, 1, 0, ord("F") << 8),
+        (_RET, 0, 0, _ERRNO | errno.EPERM),
+        (_RET, 0, 0, _ALLOW),
+    ]
+    return [(_JEQ, 0, len(body), number), *body]
 
 
 def _rule(number: int, *conditions: tuple[int, int, tuple[int, ...]]) -> list[Instruction]:
@@ -265,12 +300,17 @@ def _rule(number: int, *conditions: tuple[int, int, tuple[int, ...]]) -> list[In
     return [(_JEQ, 0, len(body), number), *body]
 
 
-def confine(limits: Limits, readable: list[str], *, landlock: bool = True, seccomp: bool = True) -> None:
-    """All layers; after this the process can read below `readable`, compute, and talk over what it has open."""
+def confine(
+    limits: Limits, readable: list[str], devices: Sequence[str] = (), *, landlock: bool = True, seccomp: bool = True
+) -> None:
+    """All layers; after this the process can read below `readable`, compute, and talk over what it has open.
+
+    `devices` are a GPU's nodes, which it may also write to: nothing of what it does there outlives it.
+    """
     limit_resources(limits)
     if seccomp:
         drop_capabilities()
     if landlock:
-        restrict_files(readable)
+        restrict_files(readable, devices)
     if seccomp:
-        restrict_system_calls()
+        restrict_system_calls(gpu=bool(devices))

@@ -10,12 +10,13 @@ Frame
     each is a ProtocolError, which costs the call that met it, ends that child, and has its reason in the result.
 
 Order
-    Outside speaks first and waits; a byte that comes unasked is an error like any other. Load is answered by one Ran for
-    each statement and one Loaded; Call by Returned (Placed, where its tensors are tagged) or Raised; Vjp by Gradients or
-    Raised. Between a Call or Vjp and its answer the inside may send Ask (an exercise that the student lost, computed
-    outside by the reference) and gets Returned, Gradients or Refused. Every wait outside has a deadline, and what is done with an answer is bounded by the
-    limits of its fields, so it adds no more than moments to it. Nothing the inside sends is evaluated, unpickled or used
-    as a name to look up, but for the names of built-in exceptions.
+    A child with a GPU says Started. Then outside speaks first and waits; a byte that comes unasked is an error like
+    any other. Load is answered by one Ran for each statement and one Loaded; Call by Returned (Placed, where its
+    tensors are tagged) or Raised; Vjp by Gradients or Raised. Between a Call or Vjp and its answer the inside may send
+    Ask (an exercise that the student lost, computed outside by the reference) and gets Returned, Gradients or Refused.
+    Every wait outside has a deadline, and what is done with an answer is bounded by the limits of its fields, so it
+    adds no more than moments to it. Nothing the inside sends is evaluated, unpickled or used as a name to look up, but
+    for the names of built-in exceptions.
 
 Fields
     Number       a whole number from -1 (none) to 2^62, because torch counts by 64 bits
@@ -134,6 +135,12 @@ class Load(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     paid: list[str] = []  # exercises that were found to use what they may not: who calls them pays for nothing more
 
 
+class Started(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    """CUDA runs in this child, or why it does not; said once, unasked, by children that have a GPU."""
+
+    why: Name = ""
+
+
 class Ran(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """One statement is done; `kind` is empty or the exception that it raised."""
 
@@ -200,6 +207,7 @@ class Raised(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     lines: Places
     memory: bool = False
     forbidden: Name = ""
+    is_spent: bool = False  # the GPU is left in a state that would cost later calls: another child is needed
 
 
 class Placed(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -253,7 +261,7 @@ class Refused(msgspec.Struct, tag=True, forbid_unknown_fields=True):
 
 
 ToInside = Load | Call | Vjp | Returned | Gradients | Refused
-ToOutside = Ran | Loaded | Returned | Raised | Gradients | Ask | Placed
+ToOutside = Ran | Loaded | Returned | Raised | Gradients | Ask | Placed | Started
 _encode = msgspec.json.Encoder().encode
 read_inside: Callable[[bytes], ToInside] = msgspec.json.Decoder(ToInside).decode
 _read_outside: Callable[[bytes], ToOutside] = msgspec.json.Decoder(ToOutside).decode

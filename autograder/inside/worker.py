@@ -31,6 +31,7 @@ from autograder.inside import child as child_module
 from autograder.inside.child import SOCKET, Child
 from autograder.inside.confine import Limits, confine, die_with_parent
 from autograder.inside.forbidden import code_in, install, seal
+from autograder.inside.gpu import Gpu
 from autograder.inside.threads import Threads, let_count
 
 CONTROL_BYTES = 65_536
@@ -52,6 +53,7 @@ class Fork(msgspec.Struct, tag=True):
     readable: list[str]
     landlock: bool = True
     seccomp: bool = True
+    gpu: Gpu | None = None
 
 
 class End(msgspec.Struct, tag=True):
@@ -152,7 +154,10 @@ def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> No
         os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
         os.environ.clear()
         child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
-        confine(request.limits, request.readable, landlock=request.landlock, seccomp=request.seccomp)
+        devices = request.gpu.devices if request.gpu else ()
+        confine(request.limits, request.readable, devices, landlock=request.landlock, seccomp=request.seccomp)
+        if request.gpu is not None:
+            child.start(request.gpu)
         if is_sealed:
             seal()
         child.serve()

@@ -1,0 +1,160 @@
+"""Who may have a child on the GPU: as many as its memory holds, over all processes of this machine.
+
+    job ── admitted(...) ── a place for each child that it may have at a time ── its children
+
+The GPU's memory is cut into places of equal size. A place is a file that is locked (flock) while somebody has it, so the
+kernel gives it back however its holder ends, and processes that know nothing of each other share one GPU. A job waits for
+all its places before it takes a paper and holds none while it waits: so nobody starves, and no two wait for each other.
+
+Enters: a device's memory, what a child takes. Leaves: a context in which that much of the GPU is kept. Knows nothing of
+CUDA: the device may be a stand-in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograder.errors import GraderError
+
+CONTEXT_BYTES = 600 << 20  # what CUDA takes for a process before the first tensor: an estimate, see docs/gpu.md
+AT_A_TIME = 3  # children of one job: the submission's, one beside it (telling.py), one that starts up meanwhile
+SPARE_SHARE = 0.1  # of the memory that is left alone
+POLL_S = 0.2
+PATIENCE_S = 540.0  # a job that is silent for longer counts as lost (pool.py)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU, or what stands in for one."""
+
+    name: str  # tells one from another on this machine; a file's name
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The places on one device; `folder` is where all processes look for them."""
+
+    folder: Path
+    device: Device
+    child_bytes: int
+
+    @property
+    def places(self) -> int:
+        """How many children there may be at a time."""
+        return int(self.device.memory_bytes * (1 - SPARE_SHARE)) // self.child_bytes
+
+    def jobs(self, wanted: int) -> int:
+        """How many jobs of those wanted can work at a time; raises GraderError where none can."""
+        if not self.places:
+            raise GraderError(
+                f"{self.device.name} has {self.device.memory_bytes >> 20} MB, and one child takes "
+                f"{self.child_bytes >> 20}: use --device cpu, or end what holds its memory"
+            )
+        return max(1, min(wanted, self.places // AT_A_TIME))
+
+    @property
+    def at_a_time(self) -> int:
+        """The children that one job may have: fewer on a small device, which then starts none ahead."""
+        return min(AT_A_TIME, max(self.places, 1))
+
+    @contextmanager
+    def admitted(self, patience_s: float = PATIENCE_S) -> Iterator[int]:
+        """Waits for the places of one job and holds them; gives how many children it may have.
+
+        Raises GraderError where the device is too small, or where others hold it for longer than `patience_s`.
+        """
+        self.jobs(1)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        until = time.monotonic() + patience_s
+        with ExitStack() as held:
+            while not self._take(held):
+                if time.monotonic() >= until:
+                    raise GraderError(f"{self.device.name} is held by others; wait for their end, or use --device cpu")
+                time.sleep(POLL_S)
+            yield self.at_a_time
+
+    def _take(self, held: ExitStack) -> bool:
+        """Locks as many places as a job needs, or none."""
+        door = _locked(self.folder / f"{self.device.name}.door")  # one looks at a time: two would take half each
+        with ExitStack() as trying, door:
+            free = 0
+            for number in range(self.places):
+                if (place := _lock(self.folder / f"{self.device.name}.{number}")) is not None:
+                    trying.callback(os.close, place)
+                    free += 1
+                if free == self.at_a_time:
+                    held.push(trying.pop_all())
+                    return True
+        return False
+
+
+def _lock(path: Path) -> int | None:
+    """The descriptor of a locked file, None where somebody else has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def shared_folder() -> Path:
+    """Where the places of this user's processes lie."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR", tempfile.gettempdir())) / f"autograder-gpu-{os.getuid()}"
+
+
+# --- from outside: who takes more than it may
+
+
+def usage(report: str) -> dict[int, int]:
+    """Bytes of GPU memory by process, from nvidia-smi's `pid, used_memory` in MiB; what it cannot say is left out."""
+    rows = (line.split(",") for line in report.splitlines())
+    pairs = ([part.strip() for part in row] for row in rows if len(row) == 2)
+    return {int(pid): int(used) << 20 for pid, used in pairs if pid.isdigit() and used.isdigit()}
+
+
+def too_large(used: dict[int, int], children: set[int], most_bytes: int) -> list[int]:
+    """The children that take more than they may."""
+    return sorted(pid for pid in children & used.keys() if used[pid] > most_bytes)
+
+
+def descendants(ancestor: int, parents: dict[int, int]) -> set[int]:
+    """All processes below one, by the parent of each."""
+    found, waiting = set[int](), [ancestor]
+    while waiting:
+        below = [pid for pid, parent in parents.items() if parent == waiting[-1] and pid not in found]
+        waiting.pop()
+        found |= set(below)
+        waiting += below
+    return found
+
+
+def parents_now() -> dict[int, int]:
+    """The parent of each process that can be seen, as this machine numbers them."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):  # it has ended meanwhile
+                continue
+    return found

@@ -1,0 +1,169 @@
+"""The device queue, tried with stand-in devices that have a memory budget and no GPU behind them."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autograder import gpu_queue
+from autograder.errors import GraderError
+from autograder.gpu_queue import AT_A_TIME, Device, Queue, descendants, parents_now, too_large, usage
+
+GB = 1 << 30
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    """Looks again after moments."""
+    monkeypatch.setattr(gpu_queue, "POLL_S", 0.01)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """A stand-in device of so many GB, on which a child takes one."""
+
+    def make(gigabytes):
+        return Queue(tmp_path / "places", Device("stand-in", int(gigabytes * GB)), GB)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "places", "jobs", "at_a_time"),
+    [(1.2, 1, 1, 1), (2.3, 2, 1, 2), (3.4, 3, 1, 3), (7, 6, 2, 3), (16, 14, 4, 3), (80, 72, 8, 3)],
+)
+def test_memory_says_how_many(queue, gigabytes, places, jobs, at_a_time):
+    """Nine tenths of the memory, in places of one child; each of at most eight jobs has up to three."""
+    device = queue(gigabytes)
+    assert (device.places, device.jobs(8), device.at_a_time) == (places, jobs, at_a_time)
+    assert places * GB <= gigabytes * GB * 0.9 < (places + 1) * GB
+
+
+def test_no_more_jobs_than_are_wanted(queue):
+    """A large device makes no jobs."""
+    assert queue(80).jobs(2) == 2
+
+
+def test_a_device_that_is_too_small_is_refused(queue):
+    """By name, with what there is and what it takes."""
+    with pytest.raises(GraderError, match="stand-in has 512 MB, and one child takes 1024"), queue(0.5).admitted():
+        pass
+
+
+def test_the_budget_is_never_exceeded(queue):
+    """Jobs are let in until the memory is used up, the next one waits and is told so."""
+    device = queue(7)
+    with device.admitted() as first, device.admitted() as second:
+        assert first + second <= device.places
+        with pytest.raises(GraderError, match="held by others"), device.admitted(patience_s=0.05):
+            pass
+    with device.admitted(patience_s=0):
+        pass
+
+
+def test_who_waits_holds_nothing(queue):
+    """A job that needs more than is left takes none of it meanwhile."""
+    device = queue(5)  # four places
+    with device.admitted():
+        with pytest.raises(GraderError), device.admitted(patience_s=0.05):
+            pass
+        small = Queue(device.folder, Device("stand-in", device.device.memory_bytes), 4 * GB)
+        assert small.at_a_time == 1
+    with device.admitted(patience_s=0):
+        pass
+
+
+def test_devices_do_not_share_places(tmp_path):
+    """Each GPU has its own."""
+    one, other = (Queue(tmp_path, Device(name, 2 * GB), GB) for name in ("gpu-0", "gpu-1"))
+    with one.admitted(), other.admitted(patience_s=0):
+        pass
+
+
+def _work(folder: str, log: str, number: int) -> None:
+    queue = Queue(Path(folder), Device("stand-in", 7 * GB), GB)
+    with queue.admitted(patience_s=60) as children:
+        with Path(log).open("a") as file:
+            file.write(f"+{children}\n")
+        time.sleep(0.05)
+        with Path(log).open("a") as file:
+            file.write(f"-{children}\n")
+
+
+def test_processes_share_one_device(tmp_path):
+    """Eight jobs on a device that holds two: all get their turn, at no time more than fit."""
+    log = tmp_path / "log"
+    jobs = [SPAWN.Process(target=_work, args=(str(tmp_path / "places"), str(log), number)) for number in range(8)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(90)
+    changes = [int(line) for line in log.read_text().split()]
+    inside = [sum(changes[: number + 1]) for number in range(len(changes))]
+    assert [job.exitcode for job in jobs] == [0] * 8
+    assert len(changes) == 16
+    assert max(inside) <= 6
+    assert inside[-1] == 0
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from autograder.gpu_queue import Device, Queue
+with Queue(Path(sys.argv[1]), Device("stand-in", 4 << 30), 1 << 30).admitted():
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_holder_that_dies_gives_its_places_back(queue):
+    """The kernel does it, whatever the holder was doing."""
+    device = queue(4)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(device.folder)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "in\n"
+        with pytest.raises(GraderError), device.admitted(patience_s=0.05):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        with device.admitted(patience_s=30) as children:
+            assert children == AT_A_TIME
+
+
+def test_a_link_in_the_folder_is_not_followed(queue, tmp_path):
+    """Who can write there cannot make us lock, or make, another file."""
+    device = queue(4)
+    device.folder.mkdir()
+    (device.folder / "stand-in.door").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"), device.admitted():
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+# --- from outside
+
+
+def test_what_nvidia_smi_says_is_read():
+    """A line a process; what it does not know is left out."""
+    report = "1234, 612\n77, 5000\n99, [N/A]\n[Not Found], 3\n\n"
+    assert usage(report) == {1234: 612 << 20, 77: 5000 << 20}
+
+
+def test_only_our_children_are_too_large():
+    """Others on the same GPU are none of our business."""
+    used = {1: 9 * GB, 2: 3 * GB, 3: GB}
+    assert too_large(used, {2, 3, 4}, 2 * GB) == [2]
+
+
+def test_children_are_found_through_those_between():
+    """The box's process is the ancestor, whatever stands between; a circle ends."""
+    assert descendants(1, {2: 1, 3: 2, 4: 3, 9: 8, 8: 9}) == {2, 3, 4}
+
+
+def test_the_processes_of_this_machine():
+    """This one is a child of the one that started it."""
+    assert parents_now()[os.getpid()] == os.getppid()
