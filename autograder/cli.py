@@ -41,6 +41,7 @@ for command in (
     grading.grade,
     grading.replay,
     exporting.export,
+    exporting.classroom,
     exporting.gradescope,
     authoring.prove,
     publishing.publish,

@@ -72,3 +72,23 @@ def gradescope(
         f"on Gradescope: {asked.max_score:g} autograder points, base image with Python 3.11 or newer", soft_wrap=True
     )
     return OK
+
+
+def classroom(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where the two workflows are written.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Show the points in a results.json as Markdown instead.")
+    ] = None,
+) -> int:
+    """GitHub workflows: visible checks in students' repositories, hidden suites in the instructor's private one."""
+    from autograder.classroom import summary_of, write_workflows
+    from autograder.safetext import markup, terminal
+
+    if summary is not None:
+        typer.echo(summary_of(summary), nl=False)
+        return OK
+    if folder is None:
+        raise GraderError("name the folder to write to, as in `autograder classroom ../workflows`")
+    for path in write_workflows(folder):
+        terminal().print(f"wrote {markup(str(path))}", soft_wrap=True)
+    return OK
