@@ -4,6 +4,7 @@
     one_line   the same on one line: tables, logs, messages
     visible    code, where nothing may be left out: what cannot be seen is written as its escape
     markup     the terminal, between rich's tags; a Console that prints it is made by `terminal`
+    json_text  JSON, with the same values
     html       a page written by hand, as text or in a quoted attribute
     pages      a jinja2 environment that does this to every value; `content_policy` goes with its pages
     cell       a CSV cell that no spreadsheet takes for a formula
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import html as html_entities
+import json
 import re
 import unicodedata
 from base64 import b64encode
@@ -25,13 +27,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 if TYPE_CHECKING:
     import jinja2
+    from rich.console import Console
 
 MESSAGE_LIMIT = 2000  # characters of a message that anybody is shown
 LINE_LIMIT = 300  # characters of a message in a table
+NAME_LIMIT = 100  # characters of a file's name in a message
 NAME_BYTES = 100  # of a file's name, without its ending; file systems allow 255
 
 # --- any place
@@ -59,6 +61,16 @@ def visible(code: str) -> str:
     return code if code.isascii() and code.isprintable() else _UNSEEN.sub(_escapes, code)
 
 
+def json_text(encoded: str) -> str:
+    """JSON in which what cannot be seen stands as its escape: the same values, and a terminal that shows it obeys none."""
+    return _UNSEEN.sub(lambda unseen: json.dumps(unseen[0])[1:-1], encoded)
+
+
+def encodable(name: str) -> str:
+    """A file's name that no encoding fits, with its strange bytes as escapes: what is written in UTF-8 takes no other."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
     """`text` cleaned and on one line."""
     return clean(" ".join(clean(text, max(limit, MESSAGE_LIMIT)).split()), limit)
@@ -73,6 +85,8 @@ def _escapes(unseen: re.Match[str]) -> str:
 
 def terminal(*, stderr: bool = True) -> Console:
     """A console that takes no word between colons for an emoji."""
+    from rich.console import Console
+
     return Console(stderr=stderr, emoji=False)
 
 
