@@ -13,6 +13,7 @@ course. Leaves: digests. Runs nothing, and needs no torch.
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import re
 import sys
@@ -147,7 +148,11 @@ def calls(sources: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
 
 def digest(value: object) -> str:
     """SHA-256 of a value's JSON."""
-    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # the name of a file that is no text
+        data = json.dumps(msgspec.to_builtins(value)).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _file(path: Path) -> tuple[str, str]:

@@ -19,6 +19,7 @@ import msgspec
 
 from autograder.errors import SubmissionError
 from autograder.pages import is_exported_page, is_markdown, markdown_cells, page_cells
+from autograder.safetext import NAME_LIMIT, one_line
 from autograder.scripts import ScriptCell, is_script, script_cells
 from autograder.textfile import ASK, NotANotebookError, clean, decode, read_regular_file
 
@@ -51,18 +52,19 @@ def read_notebook(path: Path) -> Notebook:
 
 def notebook_of(data: bytes, path: Path) -> Notebook:
     """What a file holds, `path` naming it; raises SubmissionError as `read_notebook` does. Looks at no other file."""
+    name = one_line(path.name, NAME_LIMIT)
     try:
         text, repairs = decode(data)
         cells, more = _cells_of_text(text, path)
     except NotANotebookError as error:
-        raise SubmissionError(f"{path.name} {error}. {ASK}") from None
+        raise SubmissionError(f"{name} {error}. {ASK}") from None
     except RecursionError:
-        raise SubmissionError(f"{path.name} is nested too deeply to be a notebook. {ASK}") from None
+        raise SubmissionError(f"{name} is nested too deeply to be a notebook. {ASK}") from None
     if not any(cell.source.strip() for cell in cells):
-        raise SubmissionError(f"{path.name} is a notebook without any text. {ASK}")
+        raise SubmissionError(f"{name} is a notebook without any text. {ASK}")
     if path.suffix.lower() not in (".ipynb", ".py", ".json", ".md", ".qmd", ".rmd", ".html", ".htm"):
-        repairs.append(f"{path.name} is not named .ipynb; it was read as a notebook, which it is.")
-    return Notebook(tuple(cells), tuple(repairs + more), path.name)
+        repairs.append(f"{name} is not named .ipynb; it was read as a notebook, which it is.")
+    return Notebook(tuple(cells), tuple(repairs + more), name)
 
 
 def _cells_of_text(text: str, path: Path) -> tuple[list[Cell], list[str]]:

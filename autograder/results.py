@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from autograder.safetext import encodable, json_text
+
 Outcome = Literal["passed", "failed", "not_judged"]
 Cause = Literal["wrong", "error", "missing", "timeout", "memory", "crash", "forbidden", "output"]
 Status = Literal["graded", "unreadable", "needs_review"]
@@ -66,8 +68,11 @@ class Results(msgspec.Struct, frozen=True):
 def to_json(results: Results) -> bytes:
     """The run as indented UTF-8 JSON with a newline at its end, `schema` first."""
     fields = {"schema": results.schema, "lesson": results.lesson, "device": results.device, "sandbox": results.sandbox}
-    body = {**fields, "submissions": msgspec.to_builtins(results.submissions)}
-    return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+    submissions = msgspec.to_builtins(results.submissions)
+    for one in submissions:
+        one["student"], one["path"] = encodable(one["student"]), encodable(one["path"])
+    text = msgspec.json.format(msgspec.json.encode({**fields, "submissions": submissions}), indent=2)
+    return json_text(text.decode()).encode() + b"\n"
 
 
 def from_json(data: bytes) -> Results:

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from autograder.errors import SubmissionError
+from autograder.safetext import NAME_LIMIT, one_line
 
 MAX_MB = 50
 ASK = "Ask the student for the .ipynb file again (Colab: File, Download, Download .ipynb)."
@@ -48,23 +49,24 @@ def read_regular_file(path: Path) -> bytes:
 
 
 def _check_kind(path: Path, status: os.stat_result) -> None:
+    name = one_line(path.name, NAME_LIMIT)
     if stat.S_ISLNK(status.st_mode):
-        raise SubmissionError(f"{path.name} is a symbolic link and was not followed. {ASK}")
+        raise SubmissionError(f"{name} is a symbolic link and was not followed. {ASK}")
     if not stat.S_ISREG(status.st_mode):
-        raise SubmissionError(f"{path.name} is not a regular file (a folder, device or pipe) and was not read. {ASK}")
+        raise SubmissionError(f"{name} is not a regular file (a folder, device or pipe) and was not read. {ASK}")
     if status.st_size > MAX_MB * 1_000_000:
         raise SubmissionError(
-            f"{path.name} has {status.st_size / 1e6:.0f} MB, more than the {MAX_MB} MB that a notebook may have. Ask "
+            f"{name} has {status.st_size / 1e6:.0f} MB, more than the {MAX_MB} MB that a notebook may have. Ask "
             "the student to clear all outputs (Colab: Edit, Clear all outputs) and to hand it in again."
         )
 
 
 def _why_not_opened(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"{path} does not exist. Check the name."
+        return f"{one_line(str(path))} does not exist. Check the name."
     if isinstance(error, PermissionError):
-        return f"{path} may not be read ({error.strerror}). Give yourself the right to read it: chmod u+r."
-    return f"{path.name} cannot be opened ({error.strerror}). {ASK}"
+        return f"{one_line(str(path))} may not be read ({error.strerror}). Give yourself the right to read it: chmod u+r."
+    return f"{one_line(path.name, NAME_LIMIT)} cannot be opened ({error.strerror}). {ASK}"
 
 
 def decode(data: bytes) -> tuple[str, list[str]]:
