@@ -110,5 +110,5 @@ def _waiting(to: str, wanted: Wanted) -> tuple[str, ...]:
     cells = sorted({name for each in waits for name in each.waiting})
     is_empty = to in HOW and not wanted.provisional
     left = "; their cells are empty (--provisional fills them)" if is_empty else ""
-    what = f"{len(waits)} of {len(wanted.standings)} marks wait for a person ({', '.join(cells)}): see nbgrader formgrader"
+    what = f"{len(waits)} of {len(wanted.standings)} marks wait for a person ({', '.join(cells)}): mark them in formgrader"
     return (f"{what}{left}", *lines("not final", [each.student for each in waits]))
