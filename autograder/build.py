@@ -90,7 +90,7 @@ def _source(notebook: NotebookNode, course: Course, script: Path) -> NotebookNod
             cell.metadata.update(FOLDED)
         cell.source = INCLUDE.sub(lambda match: _included(match[1], course, script), cell.source)
     _check_exercises(notebook, script)
-    for cell, cell_id in zip(notebook.cells, _cell_ids(notebook.cells), strict=True):
+    for cell, cell_id in zip(notebook.cells, cell_ids(notebook.cells), strict=True):
         cell.id = cell_id
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -152,7 +152,7 @@ def _check_exercises(notebook: NotebookNode, script: Path) -> None:
             raise GraderError(f"{script}: the cell {first!r} has a solution region but no nbgrader metadata; add them")
 
 
-def _cell_ids(cells: Sequence[NotebookNode]) -> list[str]:
+def cell_ids(cells: Sequence[NotebookNode]) -> list[str]:
     """The grade id, else a hash of the text: an edit renames one cell only, and every rebuild gives the same."""
     seen: Counter[str] = Counter()
     ids = []

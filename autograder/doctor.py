@@ -51,6 +51,13 @@ def choose_device(wanted: str) -> str:
     raise GraderError(f"--device {wanted} needs a CUDA GPU and torch finds none here; use --device cpu or auto")
 
 
+def fall_back(wanted: str, chosen: str) -> str:
+    """What to say where `auto` found no GPU; nothing where it did, or was not asked."""
+    if (wanted, chosen) != ("auto", "cpu"):
+        return ""
+    return "no CUDA GPU here: graded on the CPU; whether code keeps to the device of its arguments is checked all the same"
+
+
 def cuda_devices() -> int:
     """How many GPUs torch can use; asked in a way that leaves CUDA uninitialised, so a fork can still use it."""
     if not any(Path(path).exists() for path in DRIVERS):

@@ -17,11 +17,21 @@ from dataclasses import replace
 
 from autograder.boxes import GPU_VARIABLES, gpu_nodes
 from autograder.errors import GraderError
-from autograder.gpu_queue import CONTEXT_BYTES, Device, Queue, descendants, parents_now, shared_folder, too_large, usage
+from autograder.gpu_queue import (
+    CONTEXT_BYTES,
+    MOST,
+    Device,
+    Queue,
+    descendants,
+    parents_now,
+    shared_folder,
+    too_large,
+    usage,
+)
 from autograder.inside.confine import Limits
 from autograder.inside.gpu import Gpu, settle
 
-CHILD_BYTES = 1 << 30  # of the GPU's memory: an exercise takes a few MB
+CHILD_BYTES = 512 << 20  # of the GPU's memory: an exercise takes a few MB
 HOST_BYTES = 4 << 30  # what CUDA's libraries and pinned memory take on the host: an estimate, see docs/gpu.md
 OPEN_FILES = 256  # CUDA opens its nodes many times
 ADDRESSES = 1 << 47  # it reserves address space for all memory of host and GPU
@@ -48,12 +58,16 @@ def on_gpu(limits: Limits) -> Limits:
 
 
 @contextmanager
-def admitted(*, tf32: bool = False) -> Iterator[tuple[Gpu, int]]:
-    """What each child may have, and how many a job may have at a time, while its places on the device are held."""
-    with queue().admitted() as children:
+def admitted() -> Iterator[tuple[Gpu, bool]]:
+    """What each child may have, and whether one may start ahead, while this job's places on the device are held.
+
+    AUTOGRADER_TF32=1 lets float32 be multiplied in TF32, to try whether verdicts stay what they are.
+    """
+    tf32 = os.environ.get("AUTOGRADER_TF32") == "1"
+    with queue().admitted() as taken:
         settle(tf32=tf32)
         environment = {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
-        yield Gpu(tuple(gpu_nodes()), CHILD_BYTES, tf32, environment), children
+        yield Gpu(tuple(gpu_nodes()), CHILD_BYTES, tf32, environment), taken == MOST
 
 
 @contextmanager

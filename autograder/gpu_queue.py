@@ -1,6 +1,6 @@
 """Who may have a child on the GPU: as many as its memory holds, over all processes of this machine.
 
-    job ── admitted(...) ── a place for each child that it may have at a time ── its children
+    job ── admitted(...) ── a place for itself and for each child that it may have at a time ── its children
 
 The GPU's memory is cut into places of equal size. A place is a file that is locked (flock) while somebody has it, so the
 kernel gives it back however its holder ends, and processes that know nothing of each other share one GPU. A job waits for
@@ -24,7 +24,8 @@ from pathlib import Path
 from autograder.errors import GraderError
 
 CONTEXT_BYTES = 600 << 20  # what CUDA takes for a process before the first tensor: an estimate, see docs/gpu.md
-AT_A_TIME = 3  # children of one job: the submission's, one beside it (telling.py), one that starts up meanwhile
+LEAST = 3  # places of one job: itself, for the reference, the submission's child, one beside it (telling.py)
+MOST = 4  # and a child that starts up meanwhile
 SPARE_SHARE = 0.1  # of the memory that is left alone
 POLL_S = 0.2
 PATIENCE_S = 540.0  # a job that is silent for longer counts as lost (pool.py)
@@ -53,21 +54,21 @@ class Queue:
 
     def jobs(self, wanted: int) -> int:
         """How many jobs of those wanted can work at a time; raises GraderError where none can."""
-        if not self.places:
+        if self.places < LEAST:
             raise GraderError(
-                f"{self.device.name} has {self.device.memory_bytes >> 20} MB, and one child takes "
-                f"{self.child_bytes >> 20}: use --device cpu, or end what holds its memory"
+                f"{self.device.name} has {self.device.memory_bytes >> 20} MB, and one job takes "
+                f"{LEAST * self.child_bytes >> 20}: use --device cpu"
             )
-        return max(1, min(wanted, self.places // AT_A_TIME))
+        return max(1, min(wanted, self.places // MOST))
 
     @property
-    def at_a_time(self) -> int:
-        """The children that one job may have: fewer on a small device, which then starts none ahead."""
-        return min(AT_A_TIME, max(self.places, 1))
+    def taken(self) -> int:
+        """The places that one job takes: fewer on a small device, where it starts no child ahead."""
+        return min(MOST, self.places)
 
     @contextmanager
     def admitted(self, patience_s: float = PATIENCE_S) -> Iterator[int]:
-        """Waits for the places of one job and holds them; gives how many children it may have.
+        """Waits for the places of one job and holds them; gives how many they are.
 
         Raises GraderError where the device is too small, or where others hold it for longer than `patience_s`.
         """
@@ -79,7 +80,7 @@ class Queue:
                 if time.monotonic() >= until:
                     raise GraderError(f"{self.device.name} is held by others; wait for their end, or use --device cpu")
                 time.sleep(POLL_S)
-            yield self.at_a_time
+            yield self.taken
 
     def _take(self, held: ExitStack) -> bool:
         """Locks as many places as a job needs, or none."""
@@ -90,7 +91,7 @@ class Queue:
                 if (place := _lock(self.folder / f"{self.device.name}.{number}")) is not None:
                     trying.callback(os.close, place)
                     free += 1
-                if free == self.at_a_time:
+                if free == self.taken:
                     held.push(trying.pop_all())
                     return True
         return False

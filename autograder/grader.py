@@ -18,7 +18,6 @@ from autograder.course import Course, Lesson
 from autograder.diagnosis import Bank
 from autograder.errors import GraderError
 from autograder.gpu import admitted, on_gpu, watched
-from autograder.gpu_queue import AT_A_TIME
 from autograder.grade import Graded, Workshop, grade
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Warm
@@ -72,8 +71,8 @@ class Grader:
         """The box; on a GPU once there is room for this job, and watched from outside."""
         if "cuda" not in self._devices:
             return stack.enter_context(Sandbox(self.box, self._limits, _warm(self.lesson)))
-        gpu, children = stack.enter_context(admitted())
-        limits, ahead = on_gpu(self._limits or Limits()), children == AT_A_TIME
+        gpu, ahead = stack.enter_context(admitted())
+        limits = on_gpu(self._limits or Limits())
         sandbox = stack.enter_context(Sandbox(self.box, limits, _warm(self.lesson), gpu, ahead=ahead))
         stack.enter_context(watched(lambda: sandbox.pid))
         return sandbox

@@ -86,7 +86,7 @@ def grade(
 ) -> int:
     """Grade submissions of one lesson."""
     from autograder.boxes import choose_box
-    from autograder.doctor import choose_device
+    from autograder.doctor import choose_device, fall_back
     from autograder.intake import open_collection
     from autograder.marking import Options, grade_into_course, write_file
     from autograder.report import table
@@ -95,7 +95,9 @@ def grade(
     console = terminal()
     course = find_course(Path.cwd())
     course.lesson(lesson)
-    device, box = choose_device(device), choose_box(sandbox)
+    asked, device, box = device, choose_device(device), choose_box(sandbox)
+    if note := fall_back(asked, device):
+        console.print(note, soft_wrap=True)
     with open_collection(course, lesson, paths, _checked(student)) as collection:
         submissions = list(collection.submissions)
         options = Options(jobs, scheduler, insecure_scheduler, resume, gradebook, partial(_agree, console, yes))

@@ -11,6 +11,7 @@ import torch
 from autograder.boxes import available_boxes, gpu_nodes, wall
 from autograder.collection import Submission
 from autograder.course import Course
+from autograder.doctor import fall_back
 from autograder.errors import GraderError
 from autograder.gpu import on_gpu
 from autograder.grader import Grader
@@ -240,6 +241,35 @@ def test_a_spent_gpu_costs_the_call_that_met_it(student_of):
     assert student._session.generation == 2
 
 
+# --- which device
+
+
+def test_auto_falls_back_and_says_so(course, hand_in, filled, autograder_in):
+    """In the result by its device, on the terminal in words; and placement is judged there."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    path = hand_in("ada", filled(causal_mask="def causal_mask(n, device=None):\n    return torch.ones(n, n).triu(1) > 0"))
+    command = ["grade", str(path), "--lesson", LESSONS[0], "--no-gradebook", "--json", "-"]
+    done = autograder_in(course, *command, "--device", "auto")
+    results = json.loads(done.stdout)
+    assert results["device"] == "cpu"
+    assert "no CUDA GPU here: graded on the CPU" in " ".join(done.stderr.split())
+    tests = results["submissions"][0]["exercises"][2]["tests"]
+    (failed,) = [test for test in tests if test["outcome"] == "failed"]
+    assert (failed["name"], failed["device"]) == ("the mask is on the device given, by default on torch's own", "cpu")
+    assert "line 2: return torch.ones(n, n).triu(1) > 0" in failed["message"]
+    for device in ("cuda", "both"):
+        refused = autograder_in(course, *command, "--device", device)
+        assert refused.returncode == 2
+        assert f"--device {device} needs a CUDA GPU and torch finds none here" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(("wanted", "chosen"), [("auto", "cuda"), ("cpu", "cpu"), ("cuda", "cuda"), ("both", "both")])
+def test_nothing_is_said_where_nothing_fell_back(wanted, chosen):
+    """Only auto can come to something else than was hoped for."""
+    assert fall_back(wanted, chosen) == ""
+
+
 # --- numbers
 
 
@@ -308,9 +338,11 @@ class TestOnCuda:
             for _, result in graded(lesson, tmp_path, {"model": {}}, device):
                 assert result.score == result.max_score, [each for each in result.exercises if each.score != each.max_score]
 
+    @pytest.mark.parametrize("tf32", ["0", "1"])
     @pytest.mark.parametrize("lesson", LESSONS)
-    def test_the_bank_gets_the_verdicts_of_the_cpu(self, lesson, tmp_path):
-        """Each wrong answer loses points on the GPU as on the CPU; each right one keeps all."""
+    def test_the_bank_gets_the_verdicts_of_the_cpu(self, lesson, tf32, tmp_path, monkeypatch):
+        """Each wrong answer loses points on the GPU as on the CPU, each right one keeps all; TF32 changes none of it."""
+        monkeypatch.setenv("AUTOGRADER_TF32", tf32)
         wrong = answers_in(ROOT / "tests" / lesson / "misconceptions.py")
         right = answers_in(ROOT / "tests" / lesson / "alternatives.py")
         answers = {each.name: {each.exercise: each.source} for each in (*wrong, *right)}

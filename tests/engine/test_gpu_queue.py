@@ -12,7 +12,7 @@ import pytest
 
 from autograder import gpu_queue
 from autograder.errors import GraderError
-from autograder.gpu_queue import AT_A_TIME, Device, Queue, descendants, parents_now, too_large, usage
+from autograder.gpu_queue import MOST, Device, Queue, descendants, parents_now, too_large, usage
 
 GB = 1 << 30
 SPAWN = multiprocessing.get_context("spawn")
@@ -35,13 +35,13 @@ def queue(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "places", "jobs", "at_a_time"),
-    [(1.2, 1, 1, 1), (2.3, 2, 1, 2), (3.4, 3, 1, 3), (7, 6, 2, 3), (16, 14, 4, 3), (80, 72, 8, 3)],
+    ("gigabytes", "places", "jobs", "taken"),
+    [(3.4, 3, 1, 3), (4.5, 4, 1, 4), (7, 6, 1, 4), (9, 8, 2, 4), (16, 14, 3, 4), (80, 72, 8, 4)],
 )
-def test_memory_says_how_many(queue, gigabytes, places, jobs, at_a_time):
-    """Nine tenths of the memory, in places of one child; each of at most eight jobs has up to three."""
+def test_memory_says_how_many(queue, gigabytes, places, jobs, taken):
+    """Nine tenths of the memory, in places of one child; each of at most eight jobs takes up to four."""
     device = queue(gigabytes)
-    assert (device.places, device.jobs(8), device.at_a_time) == (places, jobs, at_a_time)
+    assert (device.places, device.jobs(8), device.taken) == (places, jobs, taken)
     assert places * GB <= gigabytes * GB * 0.9 < (places + 1) * GB
 
 
@@ -52,13 +52,13 @@ def test_no_more_jobs_than_are_wanted(queue):
 
 def test_a_device_that_is_too_small_is_refused(queue):
     """By name, with what there is and what it takes."""
-    with pytest.raises(GraderError, match="stand-in has 512 MB, and one child takes 1024"), queue(0.5).admitted():
+    with pytest.raises(GraderError, match="stand-in has 2048 MB, and one job takes 3072"), queue(2).admitted():
         pass
 
 
 def test_the_budget_is_never_exceeded(queue):
     """Jobs are let in until the memory is used up, the next one waits and is told so."""
-    device = queue(7)
+    device = queue(9)
     with device.admitted() as first, device.admitted() as second:
         assert first + second <= device.places
         with pytest.raises(GraderError, match="held by others"), device.admitted(patience_s=0.05):
@@ -69,25 +69,25 @@ def test_the_budget_is_never_exceeded(queue):
 
 def test_who_waits_holds_nothing(queue):
     """A job that needs more than is left takes none of it meanwhile."""
-    device = queue(5)  # four places
+    device = queue(7)  # six places, of which two are left
     with device.admitted():
         with pytest.raises(GraderError), device.admitted(patience_s=0.05):
             pass
-        small = Queue(device.folder, Device("stand-in", device.device.memory_bytes), 4 * GB)
-        assert small.at_a_time == 1
-    with device.admitted(patience_s=0):
-        pass
+        left = [gpu_queue._lock(device.folder / f"stand-in.{number}") for number in range(6)]
+        assert [place is not None for place in left] == [False] * 4 + [True] * 2
+        for place in left[4:]:
+            os.close(place)
 
 
 def test_devices_do_not_share_places(tmp_path):
     """Each GPU has its own."""
-    one, other = (Queue(tmp_path, Device(name, 2 * GB), GB) for name in ("gpu-0", "gpu-1"))
+    one, other = (Queue(tmp_path, Device(name, 4 * GB), GB) for name in ("gpu-0", "gpu-1"))
     with one.admitted(), other.admitted(patience_s=0):
         pass
 
 
 def _work(folder: str, log: str, number: int) -> None:
-    queue = Queue(Path(folder), Device("stand-in", 7 * GB), GB)
+    queue = Queue(Path(folder), Device("stand-in", 9 * GB), GB)
     with queue.admitted(patience_s=60) as children:
         with Path(log).open("a") as file:
             file.write(f"+{children}\n")
@@ -108,7 +108,7 @@ def test_processes_share_one_device(tmp_path):
     inside = [sum(changes[: number + 1]) for number in range(len(changes))]
     assert [job.exitcode for job in jobs] == [0] * 8
     assert len(changes) == 16
-    assert max(inside) <= 6
+    assert max(inside) <= 8
     assert inside[-1] == 0
 
 
@@ -116,7 +116,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from autograder.gpu_queue import Device, Queue
-with Queue(Path(sys.argv[1]), Device("stand-in", 4 << 30), 1 << 30).admitted():
+with Queue(Path(sys.argv[1]), Device("stand-in", 5 << 30), 1 << 30).admitted():
     print("in", flush=True)
     time.sleep(60)
 """
@@ -124,14 +124,14 @@ with Queue(Path(sys.argv[1]), Device("stand-in", 4 << 30), 1 << 30).admitted():
 
 def test_a_holder_that_dies_gives_its_places_back(queue):
     """The kernel does it, whatever the holder was doing."""
-    device = queue(4)
+    device = queue(5)
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(device.folder)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "in\n"
         with pytest.raises(GraderError), device.admitted(patience_s=0.05):
             pass
         os.kill(holder.pid, signal.SIGKILL)
         with device.admitted(patience_s=30) as children:
-            assert children == AT_A_TIME
+            assert children == MOST
 
 
 def test_a_link_in_the_folder_is_not_followed(queue, tmp_path):
