@@ -97,6 +97,31 @@ def test_canvas_template_keeps_canvas_numbers_and_only_the_column_of_the_lesson(
     assert "without a mark: Noether, Emmy" in made.told
 
 
+def as_canvas_reads(text):
+    """The marks by student, by the rules of Canvas's lib/gradebook_importer.rb; fails where Canvas refuses the header."""
+    header, *rows = table(text)
+    names = 4 if header[:2] == ["LastName", "FirstName"] else 3
+    assert "Student" in header[0] or header[2] == "ID"
+    assert "ID" in header[names - 2]
+    assert (header[names - 1], header[names]) == ("SIS User ID", "SIS Login ID")
+    assert "Section" in header[names + 1]
+    (assignment,) = header[names + 2 :]
+    assert re.search(r"Current|Final|Override", assignment) is None
+    students = [row for row in rows if "Points Possible" not in row[0]]
+    return {row[names - 2] or row[names]: row[-1] for row in students}
+
+
+def test_canvas_can_read_what_it_gets(lesson, sheet):
+    """With and without its own file: the header is one that its importer takes, and each mark is at its student."""
+    marks = (standing("ada", lms_id="101"), standing("ghopper", 70.555, waits=False), standing("enoether", waits=True))
+    apart = re.sub(r'^"(\w+), (\w+)"', r"\1,\2", CANVAS.replace("Student,ID", "LastName,FirstName,ID"), flags=re.M)
+    apart = apart.replace(",,,,,Manual", ",,,,,,Manual").replace("Possible,", "Possible,,")
+    assert as_canvas_reads(export("canvas", Wanted(lesson, marks)).text) == {"101": "88", "ghopper": "78.56", "enoether": ""}
+    for text in (CANVAS, apart):
+        read = as_canvas_reads(export("canvas", Wanted(lesson, marks), sheet(text)).text)
+        assert read == {"101": "88", "102": "78.56", "103": ""}
+
+
 @pytest.mark.parametrize(
     "student", ["101", "S-101", "ada@example.org", "ada", "lovelaceada", "Ada Lovelace", "lovelaceada_101"]
 )
@@ -180,6 +205,16 @@ def test_moodle_worksheet_keeps_what_its_importer_looks_for(lesson, sheet):
     assert ada[:2] + ada[4:] == ["Participant 657737", "Ada Lovelace", "88", "100.00", "Monday, 23 November 2026, 9:00 AM"]
     assert emmy[4] == "78.25"
     assert "without a mark: Grace Hopper" in made.told
+
+
+def test_moodle_can_read_what_it_gets(lesson, sheet):
+    """By the rules of its importgradeslib.php: three columns by their exact names, and a number behind `Participant `."""
+    rows = table(
+        export("moodle", Wanted(lesson, (standing("Ada Lovelace"), standing("657738", 70.555))), sheet(MOODLE)).text
+    )
+    places = {name: rows[0].index(name) for name in ("Identifier", "Grade", "Last modified (grade)")}
+    read = {row[places["Identifier"]][len("Participant ") :]: float(row[places["Grade"]]) for row in rows[1:]}
+    assert read == {"657737": 88, "657738": 78.56}
 
 
 def test_a_grade_above_moodles_maximum_is_refused(lesson, sheet):

@@ -27,8 +27,9 @@ WAIT_S = 60
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Debian's Chromium, headless, which reaches nothing but this machine."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    """Debian's Chromium or whatever stands in for it, headless; it reaches nothing but this machine."""
+    names, driver = ("chromium", "chromium-browser", "google-chrome"), shutil.which("chromedriver")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if not (chromium and driver):
         pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
