@@ -8,13 +8,16 @@ takes. Must not change what a student wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbformat import NotebookNode
 
+from autograder.feedback import picture_html
+from autograder.outcome import Picture
 from autograder.report import exercise_html, exercise_text
 from autograder.results import SubmissionResult
 
@@ -47,9 +50,7 @@ def canonical(release: NotebookNode, notebook: Notebook, program: Program) -> No
         else:
             extra.setdefault(place.number, []).append(_graded(graded, place.own))
     cells = [
-        node
-        for cell in notebook.cells
-        for node in (homes.get(cell.number) or _plain(cell), *extra.get(cell.number, ()))
+        node for cell in notebook.cells for node in (homes.get(cell.number) or _plain(cell), *extra.get(cell.number, ()))
     ]
     fresh: NotebookNode = nbformat.v4.new_notebook(cells=[*cells, *extra.get(None, ())], metadata=release.metadata)
     fresh.nbformat_minor = 5
@@ -61,13 +62,16 @@ def graded_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
     return (cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade"))
 
 
-def add_feedback(notebook: NotebookNode, result: SubmissionResult) -> None:
-    """Puts each exercise's tests under its cell, as text and as escaped HTML."""
+def add_feedback(
+    notebook: NotebookNode, result: SubmissionResult, pictures: Mapping[str, Picture] = MappingProxyType({})
+) -> None:
+    """Puts each exercise's tests under its cell, as text and as escaped HTML, with a picture where there is one."""
     results = {exercise.name: exercise for exercise in result.exercises}
     for cell in graded_cells(notebook):
         exercise = results.get(cell.metadata.nbgrader.grade_id)
         if exercise is not None and cell.cell_type == "code":
-            data = {"text/plain": exercise_text(exercise), "text/html": exercise_html(exercise)}
+            drawn = picture_html(pictures[exercise.name]) if exercise.name in pictures else ""
+            data = {"text/plain": exercise_text(exercise), "text/html": exercise_html(exercise) + drawn}
             cell.outputs = [nbformat.v4.new_output("display_data", data)]
 
 

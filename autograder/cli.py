@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from autograder import __version__
-from autograder.commands import BROKEN, OK, UNREADABLE, authoring, exporting, grading, publishing
+from autograder.commands import BROKEN, OK, UNREADABLE, authoring, exporting, grading, publishing, reporting
 from autograder.course import find_course
 from autograder.errors import AutograderError, GraderError, SubmissionError
 from autograder.safetext import MESSAGE_LIMIT, markup, terminal
@@ -39,10 +39,11 @@ for command in (
     authoring.build,
     grading.collect,
     grading.grade,
+    reporting.report,
     grading.replay,
     exporting.export,
-    exporting.classroom,
     exporting.gradescope,
+    exporting.classroom,
     authoring.prove,
     publishing.publish,
     publishing.check,

@@ -25,6 +25,7 @@ from autograder.errors import GraderError
 from autograder.marking import Run, grade_into_course
 from autograder.misconception import Misconception, answers_in
 from autograder.report import STATUS, in_words, points
+from autograder.reports import write_reports
 from autograder.results import SubmissionResult
 from autograder.safetext import MESSAGE_LIMIT, markup
 
@@ -91,7 +92,7 @@ def show(course: Course, console: Console) -> Run:
     found = find_submissions(own.root / "submitted", LESSON, None)
     run = grade_into_course(own, LESSON, found, device=choose_device("cpu"), box=box, console=console)
     console.print(_story(samples, run.results.submissions))
-    console.print(_where(own, run), soft_wrap=True)
+    console.print(_where(own, run, write_reports(own, LESSON).page), soft_wrap=True)
     return run
 
 
@@ -239,10 +240,11 @@ def _story(samples: Sequence[Sample], results: Sequence[SubmissionResult]) -> Ta
     return rows
 
 
-def _where(own: Course, run: Run) -> str:
+def _where(own: Course, run: Run, report: Path) -> str:
     lines = [
+        ("class report, open it", report),
         ("results.json", run.results_json),
-        ("feedback, a file a student", run.feedback),
+        ("feedback for students", run.feedback),
         ("notebooks with feedback", own.root / "autograded"),
         ("nbgrader's gradebook", own.root / "gradebook.db"),
     ]

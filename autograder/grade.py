@@ -25,9 +25,10 @@ from autograder.errors import StudentError, SubmissionError
 from autograder.inputs import derive_seed
 from autograder.keys import Known, one_by_one
 from autograder.notebook import read_notebook
-from autograder.outcome import Judged
+from autograder.outcome import Judged, Picture
 from autograder.paper import Graded as Graded
 from autograder.paper import Paper, graded, read_paper, unreadable
+from autograder.picture import Gallery
 from autograder.program import Program, slice_program
 from autograder.reference import Reference
 from autograder.rules import violations
@@ -35,7 +36,7 @@ from autograder.sandbox import Sandbox
 from autograder.session import Session
 from autograder.student import Student
 from autograder.suite import Case, Outcome, Suite
-from autograder.telling import Rehearsal
+from autograder.telling import PATIENCE_S, Rehearsal
 from autograder.watching import Watch
 
 
@@ -50,6 +51,7 @@ class Workshop:
     secret: bytes
     bank: Bank
     others: Mapping[str, tuple[str, ...]]  # other lessons -> their exercises
+    gallery: Gallery | None = None
 
 
 def grade(submission: Submission, workshop: Workshop) -> Graded:
@@ -72,7 +74,8 @@ def judge(paper: Paper, workshop: Workshop, known: Known | None = None) -> tuple
             session.know_paid(frozenset(name for name, each in judged.items() if _forbidden(each.outcomes)))
             diagnosis.found = {name: each.idea for name, each in judged.items() if each.idea}
             outcomes = _judge(exercise, _wrong(judged, workshop), case, workshop, session, diagnosis)
-            return Judged(tuple(outcomes), diagnosis.found.get(exercise.name, ""))
+            drawn = _picture(exercise, outcomes, _wrong(judged, workshop), workshop, session)
+            return Judged(tuple(outcomes), diagnosis.found.get(exercise.name, ""), drawn)
 
         judged = one_by_one(paper, workshop.lesson, known, by_running)
     return judged, _notes(session)
@@ -143,6 +146,20 @@ def _judge(
     if forbidden := _forbidden(outcomes):
         return suite.outcomes(exercise.name, "failed", "forbidden", forbidden[0].message)
     return outcomes
+
+
+def _picture(
+    exercise: Exercise, outcomes: Sequence[Outcome], wrong: frozenset[str], workshop: Workshop, session: Session
+) -> Picture | None:
+    """What wrong values look like on a shown example, drawn by a child of its own, which has seen no hidden input."""
+    if workshop.gallery is None or not any(outcome.cause == "wrong" for outcome in outcomes):
+        return None
+    session.replaced, apart = wrong, session.beside(PATIENCE_S)
+    session.replaced = frozenset()
+    try:
+        return workshop.gallery.draw(exercise.name, Student(apart, apart.exercises))
+    finally:
+        apart.renew()
 
 
 def _forbidden(outcomes: Sequence[Outcome]) -> list[Outcome]:

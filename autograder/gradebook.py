@@ -31,6 +31,7 @@ from traitlets.config.loader import PyFileConfigLoader
 from autograder.canonical import add_feedback, canonical, graded_cells
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError
+from autograder.outcome import pictures
 from autograder.quickly import stamp_if_new
 from autograder.results import ExerciseResult, SubmissionResult
 
@@ -91,7 +92,7 @@ class Marks:
         if result.status == "unreadable" or graded.notebook is None or graded.program is None:
             return
         notebook = canonical(self._release, graded.notebook, graded.program)
-        add_feedback(notebook, result)
+        add_feedback(notebook, result, pictures(graded.judged))
         earlier = self._answers(result.student)
         self._write(result, notebook)
         try:

@@ -20,12 +20,15 @@ from autograder.cluster import connect
 from autograder.collection import Submission
 from autograder.course import Course
 from autograder.errors import GraderError
+from autograder.job import Setup
+from autograder.latest import keep_latest
+from autograder.outcome import Picture, pictures
 from autograder.pool import Pool, physical_cores
 from autograder.progress import Shown, Tally, progress
 from autograder.records import Change, Records, open_records
 from autograder.report import feedback
 from autograder.results import Results, to_json
-from autograder.safetext import clean, one_line
+from autograder.safetext import clean, file_name
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"
@@ -40,6 +43,7 @@ class Run:
     feedback: Path  # a folder with a text file a student
     details: Path  # a folder with what the instructor alone may see: what student code said, why we could not judge
     known: int = 0  # submissions of which nothing had to be run again
+    changed: bool = False  # is anybody's recorded result another than before?
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ def grade_into_course(
         )
         settle.the_rest(options.agree)
     write_file(folder / "results.json", to_json(results))
-    return Run(results, folder / "results.json", folder / "feedback", folder / "details", tally.known)
+    changed = options.gradebook and keep_latest(folder, results, settle.pictures)
+    return Run(results, folder / "results.json", folder / "feedback", folder / "details", tally.known, changed)
 
 
 def _hire(options: Options, records: Records | None) -> Hire:
@@ -102,7 +107,19 @@ def _hire(options: Options, records: Records | None) -> Hire:
     if options.scheduler is not None:
         return lambda setup: connect(setup, options.scheduler or "", insecure=options.insecure)
     jobs = options.jobs or physical_cores()
-    return lambda setup: Pool(setup, jobs, records.open) if records else Pool(setup, jobs)
+
+    def hire(setup: Setup) -> Pool:
+        most = jobs if setup.device == "cpu" else _fitting(jobs)
+        return Pool(setup, most, records.open) if records else Pool(setup, most)
+
+    return hire
+
+
+def _fitting(jobs: int) -> int:
+    """So many of these jobs as the GPU's memory holds."""
+    from autograder.gpu import queue  # torch, which this process does without on the CPU
+
+    return queue().jobs(jobs)
 
 
 class _Settle:
@@ -111,13 +128,17 @@ class _Settle:
     def __init__(self, folder: Path, records: Records | None) -> None:
         self._folder, self._records = folder, records
         self._held: list[tuple[Graded, int, list[Change]]] = []
+        self.pictures: dict[str, dict[str, Picture]] = {}  # by student and exercise
 
     def take(self, graded: Graded, number: int) -> None:
         """Settles one result, or holds it back."""
+        drawn = pictures(graded.judged)
+        if drawn:
+            self.pictures[graded.result.student] = drawn
         if changes := self._records.changes(graded) if self._records else []:
             self._held.append((graded, number, changes))
         else:
-            self._settle(graded, number)
+            self._settle(graded)
 
     def the_rest(self, agree: Callable[[list[Change]], bool]) -> None:
         """Settles what was held back if its changes are agreed to; raises GraderError if not."""
@@ -128,13 +149,13 @@ class _Settle:
                 f"{len(changes)} marks would change though the code did not; they were left as they are, and results.json "
                 "too: look at the list, then pass --yes"
             )
-        for graded, number, _ in held:
-            self._settle(graded, number)
+        for graded, _, _ in held:
+            self._settle(graded)
 
-    def _settle(self, graded: Graded, number: int) -> None:
+    def _settle(self, graded: Graded) -> None:
         if self._records is not None:
             self._records.write(graded)
-        name = f"{_file_name(graded.result.student, number + 1)}.txt"
+        name = f"{file_name(graded.result.student)}.txt"
         write_file(self._folder / "feedback" / name, feedback(graded.result).encode("utf-8", "replace"))
         details = clean("\n\n".join(graded.details), DETAIL_LIMIT)
         if details:
@@ -150,8 +171,3 @@ def write_file(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise GraderError(f"{path} cannot be written ({error.strerror}); name another place") from error
-
-
-def _file_name(student: str, number: int) -> str:
-    """A student's name where it can name a file, else their number in the run."""
-    return student if Path(student).name == student == one_line(student, 100) else f"submission-{number}"

@@ -48,6 +48,7 @@ from autograder.canonical import add_feedback, canonical
 from autograder.course import Course, find_course
 from autograder.doctor import choose_device
 from autograder.errors import SubmissionError
+from autograder.outcome import pictures
 from autograder.safetext import clean, visible
 
 if TYPE_CHECKING:
@@ -192,10 +193,11 @@ class GradeWithEngine(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader h
 
     def preprocess(self, nb: NotebookNode, resources: ResourcesDict) -> tuple[NotebookNode, ResourcesDict]:
         """Leaves the result in `resources["autograder"]`; raises where there is none to save."""
-        result = self.parent.grade(resources).result
+        graded = self.parent.grade(resources)
+        result = graded.result
         if result.status == "unreadable":
             raise SubmissionError(result.message)
-        add_feedback(nb, result)
+        add_feedback(nb, result, pictures(graded.judged))
         resources["autograder"] = result
         return nb, resources
 

@@ -5,6 +5,7 @@ Stands apart from suite.py so that marks can be counted without torch and pytest
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autograder.results import Cause
@@ -32,12 +33,27 @@ class Outcome:
         return self.verdict == "passed" or self.earns
 
 
+Map = tuple[tuple[float | None, ...], ...]  # rows of numbers; None: not finite
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an answer gives on an example that the notebook shows (picture.py): maps of one shape, right and given."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    right: tuple[Map, ...]
+    given: tuple[Map, ...]
+
+
 @dataclass(frozen=True)
 class Judged:
-    """The outcomes of an exercise's tests, and the idea of the bank that explains what is wrong, if one does."""
+    """The outcomes of an exercise's tests, the idea of the bank that explains what is wrong, and a picture of it."""
 
     outcomes: tuple[Outcome, ...]
     idea: str = ""
+    picture: Picture | None = None
 
     @property
     def is_wrong(self) -> bool:
@@ -50,3 +66,8 @@ class Judged:
         return all(
             outcome.cause != "timeout" and (outcome.verdict != "not_judged" or outcome.earns) for outcome in self.outcomes
         )
+
+
+def pictures(judged: Mapping[str, Judged]) -> dict[str, Picture]:
+    """The pictures among verdicts, by exercise."""
+    return {name: each.picture for name, each in judged.items() if each.picture is not None}

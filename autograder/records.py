@@ -24,6 +24,7 @@ from autograder.collection import Submission
 from autograder.course import Course, Lesson
 from autograder.keys import Keys, digest
 from autograder.paper import Graded, Paper
+from autograder.outcome import pictures
 from autograder.quickly import no_address_grammar
 from autograder.results import ExerciseResult, TestResult
 
@@ -123,6 +124,7 @@ class Records:
         return digest(
             [
                 result,
+                msgspec.to_builtins(pictures(graded.judged)),
                 graded.notebook.cells,
                 graded.program.written,
                 stamp.read_bytes() if graded.result.path and stamp.is_file() else b"",

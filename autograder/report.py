@@ -71,13 +71,13 @@ def feedback(result: SubmissionResult) -> str:
 def exercise_text(exercise: ExerciseResult) -> str:
     """One exercise's points, the ideas behind what is wrong, then a line a test; what failed says why, indented."""
     head = f"{exercise.name}: {points(exercise.score)} of {points(exercise.max_score)} points"
-    if _causes(exercise) == ["missing"] and exercise.score == 0:
+    if untouched(exercise):
         return f"{head}\n  ○ {_message(exercise.tests[0]) or 'not answered'}"
     told: set[str] = set()
-    ideas = _ideas(exercise)
-    lines = [head, *(f"  → {one_line(idea)}" for idea in ideas)]
+    found = ideas(exercise)
+    lines = [head, *(f"  → {one_line(idea)}" for idea in found)]
     for test in exercise.tests:
-        lines += _test_lines(test, told, "" if len(ideas) == 1 else clean(test.misconception or ""))
+        lines += _test_lines(test, told, "" if len(found) == 1 else clean(test.misconception or ""))
     return "\n".join(lines)
 
 
@@ -86,21 +86,25 @@ def exercise_html(exercise: ExerciseResult) -> str:
     return f'<pre class="autograder" style="white-space: pre-wrap">{html(exercise_text(exercise), PAGE_LIMIT)}</pre>'
 
 
+def untouched(exercise: ExerciseResult) -> bool:
+    """Was nothing handed in for it?"""
+    return exercise.score == 0 and _causes(exercise) == ["missing"]
+
+
 def _causes(exercise: ExerciseResult) -> list[str]:
     """Why tests of an exercise failed, each cause once, in the order of the tests."""
     return list(dict.fromkeys(test.cause for test in exercise.tests if test.outcome == "failed" and test.cause))
 
 
-def _ideas(exercise: ExerciseResult) -> list[str]:
+def ideas(exercise: ExerciseResult) -> list[str]:
     """What explains the failed tests of an exercise, the idea that explains most of them first."""
     named = [test.misconception for test in exercise.tests if test.misconception]
     return sorted(dict.fromkeys(named), key=named.count, reverse=True)
 
 
 def _loss(exercise: ExerciseResult) -> str:
-    ideas = _ideas(exercise)
     unjudged = any(test.outcome == "not_judged" for test in exercise.tests)
-    reasons = ideas or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
+    reasons = ideas(exercise) or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
     score = f"{exercise.name} {points(exercise.score)}/{points(exercise.max_score)}"
     return f"{score} ({one_line(', '.join(reasons))})" if reasons else score
 

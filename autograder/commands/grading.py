@@ -90,6 +90,7 @@ def grade(
     from autograder.intake import open_collection
     from autograder.marking import Options, grade_into_course, write_file
     from autograder.report import table
+    from autograder.reports import is_current, write_reports
     from autograder.results import to_json
 
     console = terminal()
@@ -112,6 +113,10 @@ def grade(
     if box == "none":
         console.print("[red]warning:[/] no box: students' code ran with all your rights")
     places = {"results": run.results_json, "feedback": run.feedback, "details, for you only": run.details}
+    if gradebook:
+        if run.changed or not is_current(course, lesson):
+            write_reports(course, lesson)
+        places["class report"] = course.state / lesson / "report.html"
     for name, place in places.items():
         console.print(f"{name}: {markup(str(place), MESSAGE_LIMIT)}", soft_wrap=True)
     _account(console, collection)

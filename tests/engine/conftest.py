@@ -9,15 +9,18 @@ import sys
 import textwrap
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from autograder.boxes import available_boxes, choose_box
 from autograder.course import Course
 from autograder.gradebook import open_marks
 from autograder.inside.confine import Limits
+from autograder.latest import Entry, Latest
 from autograder.notebook import read_notebook
 from autograder.program import Answer, Program, Statement, slice_program
 from autograder.results import ExerciseResult, SubmissionResult, TestResult
@@ -93,7 +96,9 @@ def recorded(course, empty_gradebook, hand_in, filled, model_answers):
         score = sum(each.score for each in exercises)
         result = SubmissionResult(student, str(path), "graded", "", score, lesson.max_score, exercises=exercises)
         with open_marks(course, lesson) as marks:
-            marks.record(SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson)))
+            marks.record(
+                SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson), judged={})
+            )
 
     return record
 
@@ -147,9 +152,54 @@ def python(course: Course, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in a course's folder; PATH holds nothing of this environment, as where it is not activated."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=course.root, env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, check=False)
+
+
+IDEA = "The scores are divided by the root of d_k before the softmax; here they are not divided at all."
+CLASS = Random(7)  # noqa: S311 - made-up students
+
+
+@pytest.fixture(scope="session")
+def class_of():
+    """The results of a made-up class, without the engine: class_of(300) as autograder.latest keeps them.
+
+    Every 50th is missing, every 49th unreadable, every 20th in review; most lose points somewhere, one idea is common.
+    """
+    lesson = Course(ROOT).lesson(LESSON)
+
+    def make(size):
+        students = {f"student{number:03}": _made_up(lesson, number) for number in range(size)}
+        entries = {name: Entry(replaced(result, student=name), {}, "") for name, result in students.items()}
+        return Latest(LESSON, "cpu", "bubblewrap", entries)
+
+    return make
+
+
+def _made_up(lesson, number):
+    path, most = f"submitted/{number}.ipynb", lesson.max_score
+    if number % 50 == 3 or number % 49 == 4:
+        why = "handed in nothing" if number % 50 == 3 else "the notebook ends in the middle"
+        blank = tuple(ExerciseResult(each.name, 0.0, each.points) for each in lesson.exercises)
+        path = "" if number % 50 == 3 else path
+        return SubmissionResult("", path, "unreadable", why, 0.0, most, exercises=blank)
+    exercises = tuple(_answered(each, CLASS.random()) for each in lesson.exercises)
+    score = sum(each.score for each in exercises)
+    status, why = ("needs_review", "softmax has different answers") if number % 20 == 5 else ("graded", "")
+    repairs = (f"softmax was taken from cell {number}.",) if number % 10 == 1 else ()
+    return SubmissionResult("", path, status, why, score, most, 0.3, repairs, exercises)
+
+
+def _answered(exercise, skill):
+    tests = tuple(_test(f"{exercise.name} does what sentence {number} claims", skill) for number in range(20))
+    share = sum(test.outcome == "passed" for test in tests) / len(tests)
+    return ExerciseResult(exercise.name, round(exercise.points * share, 2), exercise.points, tests)
+
+
+def _test(name, skill):
+    if CLASS.random() < 0.5 + skill:
+        return TestResult(name, "passed")
+    idea = IDEA if CLASS.random() < 0.1 else None
+    return TestResult(name, "failed", "wrong", "wanted result right up to rounding\ngot most entries off, far", idea)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from autograder import __version__, cli, marking
 from autograder.class_run import Graded
 from autograder.errors import SubmissionError
 from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult, from_json, to_json
+from autograder.safetext import file_name
 
 LESSON = "attention_from_scratch"
 
@@ -144,12 +145,12 @@ def test_what_student_code_said_is_for_the_instructor(run, engine, hand_in, fill
     assert "printed" not in (state / "feedback" / "ada.txt").read_text(encoding="utf-8")
 
 
-def test_a_name_that_cannot_name_a_file_gets_a_number(run, engine, hand_in, filled, course):
+def test_a_name_that_cannot_name_a_file_gets_another(run, engine, hand_in, filled, course):
     """Control characters in a name reach no file name."""
     engine()
     hand_in("a\x1bda", filled())
     assert run("grade", "submitted", "--lesson", LESSON, "--no-gradebook")[0] == 0
-    assert (course.state / LESSON / "feedback" / "submission-1.txt").exists()
+    assert (course.state / LESSON / "feedback" / f"{file_name('a' + chr(27) + 'da')}.txt").exists()
 
 
 def test_marks_are_recorded_unless_told_otherwise(run, engine, hand_in, filled, course, empty_gradebook):

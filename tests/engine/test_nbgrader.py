@@ -121,7 +121,7 @@ def grade_by(monkeypatch, course):
             path = self._submitted(resources)
             notebook = read_notebook(path)
             result = judge(resources["nbgrader"]["student"], lesson.exercises)
-            return SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson))
+            return SimpleNamespace(result=result, notebook=notebook, program=slice_program(notebook, lesson), judged={})
 
         monkeypatch.setattr(nbgrader_hook.EngineExporter, "grade", grade)
 
@@ -211,7 +211,7 @@ def test_the_grader_is_made_once_and_ended_with_the_run(monkeypatch, converter, 
 
         def grade(self, submission):
             life.append(submission.student)
-            return SimpleNamespace(result=half_marks(submission.student, self.exercises))
+            return SimpleNamespace(result=half_marks(submission.student, self.exercises), judged={})
 
     monkeypatch.setattr("autograder.grader.Grader", Grader)
     monkeypatch.setattr(nbgrader_hook, "choose_box", lambda wanted: "landlock")

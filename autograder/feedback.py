@@ -1,0 +1,249 @@
+"""What a student gets back: one self-contained page, and the text of it for a comment in a learning platform.
+
+Enters: a result, its pictures, and the marks as they stand in the gradebook, if they do. Leaves: HTML and text. Nothing here
+knows a hidden input: messages come from telling.py, pictures from picture.py. Every value is cleaned and escaped by the
+templates' environment; the page runs no script, asks for nothing and has a strict policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autograder import report
+from autograder.course import Lesson
+from autograder.outcome import Picture
+from autograder.report import CAUSES, MARKS, points
+from autograder.results import ExerciseResult, SubmissionResult, TestResult
+from autograder.safetext import clean, content_policy, html, one_line, pages
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from autograder.standings import Standing
+
+TEMPLATES = Path(__file__).parent / "templates"
+HINT = "hint:"
+STEPS = 10  # shades of a heat map
+OUTCOMES = {"passed": "passed", "failed": "failed", "not_judged": "not judged"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One test as a student reads it."""
+
+    mark: str
+    outcome: str  # passed, failed, not judged
+    sentence: str
+    cause: str = ""
+    wanted: str = ""
+    got: str = ""
+    hint: str = ""
+    note: str = ""
+    as_above: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One exercise or written answer as a student reads it."""
+
+    name: str
+    score: str  # "" while it waits for a person
+    max_score: str
+    state: str  # full, part, none, waits
+    note: str = ""
+    ideas: tuple[str, ...] = ()
+    failed: tuple[Line, ...] = ()
+    passed: tuple[Line, ...] = ()
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What it comes to."""
+
+    score: str
+    max_score: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all pages of a run have in common, made once."""
+
+    template: jinja2.Template
+    style: str
+    policy: str
+
+
+def page(lesson: Lesson, result: SubmissionResult, pictures: Mapping[str, Picture], standing: Standing | None = None) -> str:
+    """A student's page."""
+    frame = _frame()
+    return frame.template.render(
+        title=lesson.name.replace("_", " "),
+        student=one_line(result.student),
+        unreadable=result.status == "unreadable" and standing is None,
+        sum=total(lesson, result, standing),
+        message=result.message,
+        repairs=result.repairs,
+        blocks=blocks(lesson, result, pictures, standing),
+        style=frame.style,
+        policy=frame.policy,
+    )
+
+
+def text(lesson: Lesson, result: SubmissionResult, standing: Standing | None = None) -> str:
+    """The same for a comment in a learning platform: the sum with marks by hand in front, then each test."""
+    if standing is None:
+        return report.feedback(result)
+    made = total(lesson, result, standing)
+    lines = [f"{one_line(result.student)}: {made.score} of {made.max_score} points in all", *made.notes]
+    by_hand = [f"{each.name}: {each.score} of {each.max_score} points, {each.note}" for each in _by_hand(lesson, standing)]
+    return "\n".join([*lines, *by_hand]) + "\n\nthe hidden tests: " + report.feedback(result)
+
+
+def total(lesson: Lesson, result: SubmissionResult, standing: Standing | None) -> Sum:
+    """The score, and what stands behind it or is still to come."""
+    if standing is None:
+        come = sum(each.points for each in lesson.written)
+        notes = (f"{points(come)} more points for what is marked by hand.",) if come else ()
+        return Sum(points(result.score), points(result.max_score), notes)
+    from autograder.standings import max_score
+
+    late = f"{points(standing.penalty)} points were taken off for being late." if standing.penalty else ""
+    waits = f"Still to be looked at: {', '.join(standing.waiting)}." if standing.waiting else ""
+    return Sum(points(standing.score), points(max_score(lesson)), tuple(note for note in (late, waits) if note))
+
+
+def blocks(
+    lesson: Lesson, result: SubmissionResult, pictures: Mapping[str, Picture], standing: Standing | None
+) -> tuple[Block, ...]:
+    """Each exercise, then each written answer."""
+    marks = {cell.name: cell for cell in standing.cells} if standing else {}
+    told = tuple(
+        _block(each, pictures.get(each.name), marks[each.name].score if each.name in marks else None)
+        for each in result.exercises
+        if each.tests or each.name in marks
+    )
+    return told + (_by_hand(lesson, standing) if standing else ())
+
+
+def _block(exercise: ExerciseResult, picture: Picture | None, stands: float | None) -> Block:
+    score = exercise.score if stands is None else stands
+    note = "a person changed this mark" if stands is not None and abs(stands - exercise.score) > 0.005 else ""
+    state = "full" if score >= exercise.max_score else "part" if score > 0 else "none"
+    ideas = tuple(one_line(idea) for idea in report.ideas(exercise))
+    if report.untouched(exercise):
+        return Block(exercise.name, points(score), points(exercise.max_score), state, exercise.tests[0].message)
+    told: set[tuple[str, str]] = set()
+    lines = [_line(test, told) for test in exercise.tests]
+    failed = tuple(line for line in lines if line.outcome != "passed")
+    passed = tuple(line for line in lines if line.outcome == "passed")
+    return Block(
+        exercise.name,
+        points(score),
+        points(exercise.max_score),
+        state,
+        note,
+        ideas,
+        failed,
+        passed,
+        picture if failed else None,
+    )
+
+
+def _by_hand(lesson: Lesson, standing: Standing) -> tuple[Block, ...]:
+    """The written answers and other cells that no test marks."""
+    exercises = {exercise.name for exercise in lesson.exercises}
+    return tuple(
+        Block(cell.name, "", points(cell.max_score), "waits", "not marked yet")
+        if cell.waits
+        else Block(cell.name, points(cell.score), points(cell.max_score), "full", "marked by a person")
+        for cell in standing.cells
+        if cell.name not in exercises
+    )
+
+
+def _line(test: TestResult, told: set[tuple[str, str]]) -> Line:
+    """A test's line; a reason that was told before is not told again."""
+    device = "" if test.device == "cpu" else f" [{test.device}]"
+    sentence, outcome = f"{one_line(test.name)}{device}", OUTCOMES[test.outcome]
+    if test.outcome == "passed":
+        return Line(MARKS["passed"], outcome, sentence, note=one_line(test.message))
+    cause = CAUSES[test.cause] if test.outcome == "failed" and test.cause not in (None, "wrong") else ""
+    reason = cause, clean(test.message).strip()
+    if reason[1] and reason in told:
+        return Line(MARKS[test.outcome], outcome, sentence, cause, as_above=True)
+    told.add(reason)
+    said = parts(reason[1])
+    return Line(MARKS[test.outcome], outcome, sentence, cause, said["wanted"], said["got"], said["hint"], said["note"])
+
+
+def parts(message: str) -> dict[str, str]:
+    """A message taken apart: wanted, got, hint, and what is none of these."""
+    found: dict[str, list[str]] = {"wanted": [], "got": [], "hint": [], "note": []}
+    at = "note"
+    for line in message.splitlines():
+        word = next((word for word in ("wanted ", "got ", HINT) if line.startswith(word)), "")
+        at = word.strip(": ") or (at if line.strip() else "note")
+        found[at].append(line.removeprefix(word).strip())
+    return {name: "\n".join(lines).strip() for name, lines in found.items()}
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates, with what they call."""
+    import jinja2
+
+    made = pages(jinja2.FileSystemLoader(TEMPLATES))
+    made.filters.update(shade=shade, number=map_number)
+    made.trim_blocks = made.lstrip_blocks = True
+    return made
+
+
+@cache
+def _frame() -> Frame:
+    from markupsafe import Markup
+
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return Frame(environment().get_template("feedback.html"), Markup(style), content_policy(styles=[style]))  # noqa: S704
+
+
+def shade(value: float | None) -> int:
+    """A number's step among the shades of a map of weights, 0 to 10."""
+    return 0 if value is None else round(STEPS * min(max(value, 0.0), 1.0))
+
+
+def map_number(value: float | None) -> str:
+    """A number of a map; what is not finite has a name."""
+    if value is None:
+        return "NaN"
+    return points(value) if value == int(value) else f"{value:.2f}"
+
+
+def picture_html(picture: Picture) -> str:
+    """A picture for a notebook's output, where no style sheet of ours is."""
+    maps = "".join(_map_html(title, picture, maps) for title, maps in (("right", picture.right), ("yours", picture.given)))
+    return f'<p style="margin: 1em 0 .3em"><b>{html(picture.title)}</b></p><div>{maps}</div>'
+
+
+def _map_html(title: str, picture: Picture, maps: tuple[tuple[tuple[float | None, ...], ...], ...]) -> str:
+    cell = "padding: .15em .45em; text-align: right; border: 0; background: rgba(35, 105, 190, {})"
+    tables = []
+    for number, each in enumerate(maps):
+        name = title if len(maps) == 1 else f"{title}, head {number}"
+        head = "".join(f"<th>{html(column)}</th>" for column in picture.columns)
+        rows = "".join(
+            f"<tr><th>{html(label)}</th>"
+            + "".join(f'<td style="{cell.format(shade(value) * 0.06)}">{map_number(value)}</td>' for value in row)
+            + "</tr>"
+            for label, row in zip(picture.rows, each, strict=False)
+        )
+        tables.append(
+            '<table style="display: inline-block; margin: 0 1.5em 1em 0; vertical-align: top">'
+            f"<caption>{name}</caption><tr><td></td>{head}</tr>{rows}</table>"
+        )
+    return "".join(tables)
