@@ -35,6 +35,7 @@ import torch
 
 _NAMESPACES = ("aten", "quantized")
 _BACKENDS = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "Meta")
+_BACKENDS += ("NestedTensorCPU", "NestedTensorCUDA")
 _COMPOSITES = {  # how an operator that is made of others is registered -> where a kernel in its place must stand
     "CompositeImplicitAutograd": ("CPU", "CUDA", "AutogradCPU", "AutogradCUDA"),
     "CompositeExplicitAutograd": ("CPU", "CUDA"),
@@ -56,7 +57,8 @@ _DENIED = frozenset(  # audit events of what lists, traces or reaches past Pytho
     (
         "gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys.settrace", "sys.setprofile", "sys._current_frames",
         "sys._current_exceptions", "sys.monitoring.register_callback", "ctypes.dlopen", "ctypes.dlsym",
-        "ctypes.dlsym/handle", "ctypes.call_function", "ctypes.cdata", "ctypes.cdata/buffer", "ctypes.PyObj_FromPtr", "ctypes.string_at",
+        "ctypes.dlsym/handle", "ctypes.call_function", "ctypes.cdata", "ctypes.cdata/buffer", "ctypes.PyObj_FromPtr",
+        "ctypes.string_at",
         "ctypes.wstring_at", "ctypes.addressof",
     )
 )  # fmt: skip

@@ -269,7 +269,8 @@ ATTACKS = [
         "questions without end",
         "Ask the reference again and again, so that the grader works.",
         "the oracle gives lost exercises only",
-        'while at[\'seconds\'] > 10:\n    talk(b\'{"type":"Ask","name":"f","args":{"u":[]},"kwargs":{"d":[]},"views":[]}\')\n'
+        "while at['seconds'] > 10:\n"
+        '    talk(b\'{"type":"Ask","name":"f","args":{"u":[]},"kwargs":{"d":[]},"views":[]}\')\n'
         "return True",
         ROOMY,
         cause="output",
