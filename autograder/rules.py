@@ -102,13 +102,12 @@ def violations(answer: Answer, program: Program, lesson: Lesson) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _released(cells: tuple[str, ...]) -> frozenset[str]:
-    """The lesson's own statements, word for word: what a student is given accuses nobody."""
-    found = set()
-    for source in cells:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found |= {(ast.get_source_segment(source, node) or "").strip() for node in _body(source)}
-    return frozenset(found)
+    """The lesson's own functions and classes, word for word: what a student is given accuses nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = [(source, node) for source in cells for node in _body(source)]
+    made = (ast.FunctionDef, ast.ClassDef)
+    return frozenset((ast.get_source_segment(source, node) or "").strip() for source, node in given if isinstance(node, made))
 
 
 def _trees(statement: Statement) -> list[ast.stmt]:

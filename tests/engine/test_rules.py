@@ -452,15 +452,15 @@ def test_broken_rules_are_our_fault(tmp_path: Path, text: str) -> None:
 
 
 def test_what_the_lesson_gives_accuses_nobody() -> None:
-    """A helper by the name of one in the lesson's toolbox runs that one too, which looks at frames; it is not the student's."""
-    given = "def ready(x):\n    try:\n        return x\n    except ValueError as error:\n        return error.__traceback__.tb_frame\n"
+    """A helper by the name of one in the lesson's toolbox runs that one too, which is not the student's; imports count."""
+    given = "def ready(x):\n    return x.__traceback__.tb_frame\n"
     which = Lesson(
         "attention_from_scratch",
         (Exercise("softmax", 10, "def softmax(x, dim=-1):\n    raise NotImplementedError\n", ""),),
         (),
         {},
         ROOT / "tests" / "attention_from_scratch",
-        (given,),
+        (given, "import torch"),
         frozenset(),
     )
     sources = (given, "def ready(x):\n    return x.exp()\n", "def softmax(x, dim=-1):\n    return ready(x)\n")
@@ -468,3 +468,7 @@ def test_what_the_lesson_gives_accuses_nobody() -> None:
     program = slice_program(notebook, which)
     assert any("tb_frame" in each.source for each in program.answers["softmax"].statements)
     assert violations(program.answers["softmax"], program, which) == []
+    spelt = ("import torch", "def softmax(x, dim=-1):\n    return torch.softmax(x, dim)\n")
+    notebook = Notebook(tuple(Cell(number, "code", source) for number, source in enumerate(spelt, start=1)))
+    program = slice_program(notebook, which)
+    assert violations(program.answers["softmax"], program, which)
