@@ -23,7 +23,8 @@ from autograder.comparing import Mismatch, Names
 from autograder.errors import Line
 from autograder.handles import Handle
 from autograder.inside import wire
-from autograder.inside.tagged import GPU, Elsewhere
+from autograder.inside.places import GPU
+from autograder.inside.tagged import Elsewhere
 from autograder.nested import copies, leaves, map_leaves
 
 CANNOT = "this could not be tried without a GPU; it costs no points"

@@ -635,9 +635,36 @@ def test_a_lie_about_the_place_gains_no_more_than_that_test(grader, tmp_path):
     source = (
         "def pairwise_dot_products(X, Y):\n"
         "    import sys\n"
-        "    tagged = sys.modules['autograder.inside.tagged']\n"
-        "    tagged.Elsewhere._device_of = lambda self, tensor: 'cuda:0'\n"
+        "    places = next(m for n, m in sys.modules.items() if n.endswith('inside.places'))\n"
+        "    places.Places.device_of = lambda self, tensor: 'cuda:0'\n"
         "    return torch.zeros(*X.shape[:-1], Y.shape[-2], dtype=X.dtype)\n"
     )
-    _, exercise, _ = device_test_of(grader, tmp_path, "pairwise_dot_products", source)
+    test, exercise, _ = device_test_of(grader, tmp_path, "pairwise_dot_products", source)
+    assert test.outcome == "passed"
     assert exercise.score < 0.05 * exercise.max_score
+
+
+FORGED = """
+def pairwise_dot_products(X, Y):
+    import sys
+    child, wire = (next(m for n, m in sys.modules.items() if n.endswith(each)) for each in ("inside.child", "inside.wire"))
+    child.Child._placed = lambda self, *args: wire.frame({answer}, [])
+    return X @ Y.mT
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "wire.Ran()", "wire.Placed(devices=['cuda:0'])", "wire.Placed(value={'t': 7}, devices=['cuda:0'], origins=[None])",
+        "wire.Placed(value=[[]] * 9)", "wire.Placed(fault='x' * 400, at=(10**9, 3), made=(-1, -1))", "'nonsense'",
+    ],
+)  # fmt: skip
+def test_a_forged_answer_breaks_nothing(grader, tmp_path, answer):
+    """Whatever comes in place of a placement, that one test is all that hangs on it."""
+    source = FORGED.format(answer=answer)
+    test, exercise, result = device_test_of(grader, tmp_path, "pairwise_dot_products", source)
+    assert result.status == "graded"
+    assert len(test.message) < 1000
+    others = [each.outcome for each in exercise.tests if each.name != test.name]
+    assert set(others) == {"passed"}
