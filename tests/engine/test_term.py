@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from importlib import util
 from pathlib import Path
 
@@ -43,6 +42,9 @@ def test_a_term(tmp_path):
     for student, points in {ADA: 9.5, BELA: 6, CHEN: 7}.items():
         term.mark(course, student, points)
     assert scores(course, ADA, CHEN) == [99.5, first + 7]
+    reported = term.report(course)
+    assert (reported[ADA], reported[CHEN]) == (99.5, first + 7)
+    assert "99.5" in (course / ".autograder" / term.LESSON / "feedback" / f"{ADA}.txt").read_text(encoding="utf-8")
 
     feedback = term.nbgrader(course, "generate_feedback", term.LESSON)
     assert feedback.returncode == 0, feedback.stderr
@@ -63,7 +65,7 @@ def test_a_term(tmp_path):
     waits = {name for name, each in standing.items() if each.get("waits_for_a_person")}
     assert waits == set()  # the written answers are those that were marked: nobody has to read them again
     assert canvas(course) == {"101": "99.5", "102": "96", "103": "97"}
-    assert json.loads((course / ".autograder" / term.LESSON / "results.json").read_text())["schema"] == 1
+    assert [term.report(course)[each] for each in (ADA, BELA, CHEN)] == [99.5, 96, 97]
 
 
 def canvas(course):
