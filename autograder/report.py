@@ -49,7 +49,8 @@ def in_words(result: SubmissionResult) -> str:
 
 def table(results: Results) -> Table:
     """The class as a table for the terminal: student, status, points, what happened."""
-    title = f"{results.lesson} on {results.device}, box: {results.sandbox}"
+    box = results.sandbox if results.sandbox != "none" else "none: students' code could do whatever you can"
+    title = f"{results.lesson} on {results.device}, box: {box}"
     rows = Table(title=markup(title), title_justify="left")
     for heading in ("student", "status", "points", "what happened"):
         rows.add_column(heading, justify="right" if heading == "points" else "left")
