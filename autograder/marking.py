@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +33,7 @@ from autograder.safetext import clean, file_name
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"
+OF_REPORTS = ("jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg")  # reports.py draws with them
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,16 @@ def _hire(options: Options, records: Records | None) -> Hire:
 
     def hire(setup: Setup) -> Pool:
         most = jobs if setup.device == "cpu" else _fitting(jobs)
-        return Pool(setup, most, records.open) if records else Pool(setup, most)
+        return Pool(setup, most, lambda: _get_ready(records)) if records else Pool(setup, most)
 
     return hire
+
+
+def _get_ready(records: Records) -> None:
+    """What the end of a run needs and takes a second to import: now, while job processes import torch."""
+    records.open()
+    for name in OF_REPORTS:
+        import_module(name)
 
 
 def _fitting(jobs: int) -> int:

@@ -544,3 +544,14 @@ def test_a_call_leaves_nothing_behind(student_of):
     del x
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each).__name__ in ("_OneCall", "_RemoteBackward")]
+
+
+def test_what_is_made_ready_is_what_reports_draw_with():
+    """Modules imported while jobs start are those that the end of a run would import; nothing is imported for nothing."""
+    code = (
+        "import sys\nfrom autograder import charts, marking, reports\nfrom autograder.feedback import environment\n"
+        "assert not set(marking.OF_REPORTS) & set(sys.modules)\n"
+        "environment()\ncharts.columns(['a'], [1], 'what', 'alt')\n"
+        "assert set(marking.OF_REPORTS) <= set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
