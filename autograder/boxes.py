@@ -81,7 +81,8 @@ def _bubblewrap() -> str:
     """Why bubblewrap does not work here, or nothing."""
     if shutil.which("bwrap") is None:
         return "bwrap is not installed: apt-get install bubblewrap"
-    tried = subprocess.run([*wall([]), "/usr/bin/env", "true"], capture_output=True, text=True, check=False, env={})  # noqa: S603
+    command = [*wall([]), "/usr/bin/env", "true"]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False, env={})  # noqa: S603 - bwrap itself
     return "" if tried.returncode == 0 else f"bwrap does not start: {last_line(tried.stderr)}"
 
 

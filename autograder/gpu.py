@@ -108,6 +108,6 @@ def nvidia_smi() -> str:
     if program is None:
         return ""
     try:
-        return subprocess.run([program, *_ASK], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+        return subprocess.run([program, *_ASK], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603 - nvidia-smi
     except subprocess.TimeoutExpired:
         return ""

@@ -119,7 +119,7 @@ class Records:
         """Digest of all that is written for a submission."""
         result = {**msgspec.to_builtins(graded.result), "seconds": 0}
         assert graded.notebook is not None  # noqa: S101 - the caller has looked
-        assert graded.program is not None  # noqa: S101
+        assert graded.program is not None  # noqa: S101 - the same
         stamp = Path(graded.result.path).parent / "timestamp.txt"
         return digest(
             [

@@ -37,7 +37,7 @@ def _import_apart(source: str, space: dict[str, Any]) -> bool:
             ast.Import([alias]) if isinstance(statement, ast.Import) else ast.ImportFrom(statement.module, [alias], 0)
         )
         try:
-            exec(ast.unparse(ast.fix_missing_locations(single)), space)  # noqa: S102
+            exec(ast.unparse(ast.fix_missing_locations(single)), space)  # noqa: S102 - as above
         except Exception as error:
             name = alias.asname or alias.name.split(".")[0]
             space[name] = Absent(f"{ast.unparse(single)!r} does not work where this is graded: {error}")
