@@ -46,7 +46,7 @@ def available_boxes() -> list[tuple[str, bool, str]]:
             not kernel and not bubblewrap,
             kernel or bubblewrap or "bwrap starts, Landlock and seccomp work",
         ),
-        ("landlock", not kernel, kernel or f"Landlock version {confine.landlock_version()} and seccomp work"),
+        ("landlock", not kernel, kernel or _landlock(confine.landlock_version())),
         ("none", True, "student code runs with your rights: only by --sandbox none"),
     ]
 
@@ -64,9 +64,14 @@ def choose_box(wanted: str = "auto") -> str:
     for name in ("bubblewrap", "landlock"):
         if boxes[name][0]:
             return name
-    raise GraderError(
-        f"no box can be had here: {boxes['landlock'][1]}; --sandbox none runs student code with your rights"
-    )
+    raise GraderError(f"no box can be had here: {boxes['landlock'][1]}; --sandbox none runs student code with your rights")
+
+
+def _landlock(version: int) -> str:
+    """What works, and what an older Landlock leaves to the other layers."""
+    left = [what for least, what in ((4, "TCP"), (6, "signals and abstract sockets")) if version < least]
+    alone = f"; it knows nothing of {' and of '.join(left)}, which seccomp alone holds" if left else ""
+    return f"Landlock version {version} and seccomp work{alone}"
 
 
 def _confinement() -> str:

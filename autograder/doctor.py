@@ -92,7 +92,7 @@ def _boxes(boxes: Iterable[tuple[str, bool, str]]) -> list[Finding]:
             continue
         first = usable and not chosen
         chosen = name if first else chosen
-        found = ("will be used" if first else "usable") if usable else why
+        found = f"{'will be used' if first else 'usable'}: {why}" if usable else why
         findings.append(Finding(f"box {name}", usable, found, "" if usable else STRONGER.get(name, "")))
     if not chosen:
         advice = "grading refuses to start without one, unless you pass --sandbox none"

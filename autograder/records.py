@@ -23,8 +23,8 @@ from autograder.cache import Cache, Mark, Record
 from autograder.collection import Submission
 from autograder.course import Course, Lesson
 from autograder.keys import Keys, digest
-from autograder.paper import Graded, Paper
 from autograder.outcome import pictures
+from autograder.paper import Graded, Paper
 from autograder.quickly import no_address_grammar
 from autograder.results import ExerciseResult, TestResult
 

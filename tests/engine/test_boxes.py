@@ -222,6 +222,13 @@ def test_the_strongest_usable_box_is_chosen(monkeypatch):
         assert choose_box("none") == "none"
 
 
+def test_what_an_older_kernel_leaves_to_one_layer_is_named():
+    """Landlock learned of TCP in version 4, of signals in version 6."""
+    assert boxes._landlock(7) == "Landlock version 7 and seccomp work"
+    assert boxes._landlock(4).endswith("nothing of signals and abstract sockets, which seccomp alone holds")
+    assert "TCP and of signals" in boxes._landlock(3)
+
+
 def test_a_course_that_a_student_could_read_is_refused():
     """Below /usr or the interpreter, every box shows it."""
     with pytest.raises(GraderError, match="which student code can read: move it"):

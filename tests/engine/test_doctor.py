@@ -7,7 +7,7 @@ import pytest
 from autograder import doctor
 from autograder.errors import GraderError
 
-BOTH = [("bubblewrap", True, ""), ("landlock", True, ""), ("none", True, "")]
+BOTH = [("bubblewrap", True, "all works"), ("landlock", True, "all works"), ("none", True, "")]
 WEAK = [("bubblewrap", False, "bwrap is not installed"), ("landlock", True, ""), ("none", True, "")]
 NEITHER = [("bubblewrap", False, "no"), ("landlock", False, "no Landlock"), ("none", True, "")]
 
@@ -26,9 +26,9 @@ def findings(course, monkeypatch):
 
 def test_the_box_that_will_be_used_is_named(findings):
     """The strongest usable one."""
-    assert findings()["box bubblewrap"].found == "will be used"
-    assert findings()["box landlock"].found == "usable"
-    assert findings(WEAK)["box landlock"].found == "will be used"
+    assert findings()["box bubblewrap"].found == "will be used: all works"
+    assert findings()["box landlock"].found == "usable: all works"
+    assert findings(WEAK)["box landlock"].found.startswith("will be used")
 
 
 def test_a_stronger_box_comes_with_what_to_install(findings):
