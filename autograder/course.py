@@ -134,7 +134,8 @@ def find_course(start: Path) -> Course:
         if (folder / "nbgrader_config.py").exists() and (folder / "solutions").is_dir():
             return Course(folder)
     raise GraderError(
-        f"{start} is not in a course: no nbgrader_config.py beside a solutions/ folder; change to the course's folder"
+        f"{start} is not in a course: no nbgrader_config.py beside a solutions/ folder; change to the course's folder, "
+        "or make a course with `autograder new LESSON` in an empty one"
     )
 
 

@@ -34,7 +34,7 @@ def mean_over_features(X, Y):
 
 @wrong(
     "squared_distances",
-    idea="Differences are squared before they are added up; here they lost their sign by abs().",
+    idea="Differences are squared before they are added up; here their absolute values were added up.",
     caught_by="test_values_worked_by_hand",
 )
 def absolute_differences(X, Y):
