@@ -31,6 +31,10 @@ from autograder.outcome import Judged
 from autograder.program import Program
 
 VERSION = 1
+_NOT_THE_FILE = (  # results of SQLite that say nothing about what is in the file
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)  # fmt: skip
 TABLES = """
     CREATE TABLE papers   (lesson TEXT, student TEXT, key TEXT, data BLOB, digest BLOB,
                            PRIMARY KEY (lesson, student)) WITHOUT ROWID;
@@ -79,8 +83,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = self._open()
         except (sqlite3.DatabaseError, OSError) as error:
-            if _is_locked(error):
-                raise GraderError(f"{self.path} is held by another run; wait until it has ended") from error
+            self._raise_if_whole(error)
             self._base = self._anew()
 
     def __enter__(self) -> Cache:
@@ -205,11 +208,20 @@ class Cache:
             raise
 
     def _give_up(self, error: sqlite3.DatabaseError) -> None:
-        """Goes on with an empty file; raises GraderError where another run holds this one."""
+        """Goes on with an empty file; raises GraderError where this one is whole and another thing is amiss."""
         self._base.close()
+        self._raise_if_whole(error)
+        self._base = self._anew()
+
+    def _raise_if_whole(self, error: Exception) -> None:
+        """Raises GraderError where the file is not to blame: what it knows is lost for no full disk and no other run."""
         if _is_locked(error):
             raise GraderError(f"{self.path} is held by another run; wait until it has ended") from error
-        self._base = self._anew()
+        code = getattr(error, "sqlite_errorcode", 0)
+        is_outside = code & 0xFF in _NOT_THE_FILE and code != sqlite3.SQLITE_IOERR_SHORT_READ
+        if is_outside or isinstance(error, OSError | sqlite3.ProgrammingError):
+            told = f"{self.path} cannot be written ({getattr(error, 'strerror', None) or error})"
+            raise GraderError(f"{told}; see to space and rights, and grade again: what it knows stays known") from error
 
 
 def _packed(value: object, *belongs: str) -> tuple[bytes, bytes]:

@@ -22,7 +22,7 @@ from typing import Protocol
 from autograder.cache import Cache, Read
 from autograder.collection import Submission
 from autograder.course import Course, Exercise, Lesson
-from autograder.errors import SubmissionError
+from autograder.errors import GraderError, SubmissionError
 from autograder.job import Done, Setup, Task, task_of
 from autograder.keys import Keys, Known, Salts, digest, one_by_one, salts
 from autograder.outcome import Judged
@@ -108,6 +108,8 @@ class _Run:
             except SubmissionError as error:
                 self._finish(number, unreadable(submission, self.lesson, str(error)))
                 continue
+            except GraderError:  # what it is kept in is full, or read-only: so it is for all that follow
+                raise
             except Exception as error:  # reading must not fail in any other way: ours, and no reason to stop
                 self._break(number, f"internal error in reading it: {type(error).__name__}: {error}")
                 continue

@@ -123,7 +123,7 @@ class Course:
         if value := os.environ.get("AUTOGRADER_SECRET"):
             return value.encode()
         path = self.state / "secret"
-        if not path.exists():
+        if not path.exists() or not path.read_bytes().strip():  # empty: who made it was killed before it was whole
             _make_secret(path)
         return path.read_bytes().strip()
 
@@ -140,15 +140,23 @@ def find_course(start: Path) -> Course:
 
 
 def _make_secret(path: Path) -> None:
+    part = path.with_name(f".secret.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and not path.read_bytes().strip():
+            path.unlink()
+        os.link(part, path)
     except FileExistsError:
         return  # another process was first: its secret is the course's
     except OSError as error:
         raise GraderError(f"{path} cannot be written ({error.strerror}); set AUTOGRADER_SECRET instead") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from autograder.course import Course
 from autograder.errors import GraderError, SubmissionError
 from autograder.roster import missing, read_roster, with_roster
 from autograder.textfile import read_regular_file
+from autograder.whole import write_whole
 
 ACCOUNT = "collection.txt"
 NOTES = "collected.json"  # what `autograder collect` knew of a submission and nbgrader's folders do not hold
@@ -54,15 +55,22 @@ def account(collection: Collection) -> tuple[str, ...]:
 
 
 def _write_account(path: Path, collection: Collection) -> None:
-    path.write_text("".join(f"{line}\n" for line in account(collection) or ["every file was understood"]), "utf-8")
+    text = "".join(f"{line}\n" for line in account(collection) or ["every file was understood"])
+    try:
+        write_whole(path, text.encode("utf-8", "replace"), lasting=False)
+    except OSError as error:
+        raise GraderError(f"{path} cannot be written ({error.strerror}); see to space and rights there") from error
 
 
 def write_notes(course: Course, lesson: str, collected: Mapping[Path, Submission]) -> None:
     """Keeps what was said of submissions that now lie at these paths, where no student can write it."""
     said = {_digest(path): submission.message for path, submission in collected.items() if submission.message}
     path = course.state / lesson / NOTES
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_notes(course, lesson) | said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(_notes(course, lesson) | said, indent=1, ensure_ascii=False) + "\n"
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise GraderError(f"{path} cannot be written ({error.strerror}); see to space and rights there") from error
 
 
 def _notes(course: Course, lesson: str) -> dict[str, str]:
@@ -108,9 +116,13 @@ def _together(found: Sequence[Collection]) -> Collection:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder that is empty before and gone after; raises GraderError where another run has it."""
-    folder.mkdir(parents=True, exist_ok=True)
     unpacked = folder / "unpacked"
-    with (folder / "unpacked.lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = (folder / "unpacked.lock").open("w")
+    except OSError as error:
+        raise GraderError(f"{folder} cannot be written ({error.strerror}); see to space and rights there") from error
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

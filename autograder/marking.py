@@ -7,8 +7,8 @@ written at the end, once somebody has agreed to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -30,10 +30,12 @@ from autograder.records import Change, Records, open_records
 from autograder.report import feedback
 from autograder.results import Results, to_json
 from autograder.safetext import clean, file_name
+from autograder.whole import only_run, write_whole
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"
 OF_REPORTS = ("jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg")  # reports.py draws with them
+SPACE = "see to space and rights there, and grade again: what was recorded is known"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def grade_into_course(
     options, asked = options or Options(), course.lesson(lesson)
     tally, folder = Tally(len(submissions)), course.state / lesson
     with ExitStack() as stack:
+        stack.enter_context(_only_run(folder, lesson))
         cache = stack.enter_context(Cache(course.state / CACHE, lambda text: console.print(clean(text), markup=False)))
         records = stack.enter_context(open_records(course, asked, cache) if options.gradebook else nullcontext())
         shown = Shown(console, tally, stack.enter_context(progress(console, tally)))
@@ -99,8 +102,8 @@ def grade_into_course(
             resume=options.resume,
         )
         settle.the_rest(options.agree)
-    write_file(folder / "results.json", to_json(results))
-    changed = options.gradebook and keep_latest(folder, results, settle.pictures)
+        _written(folder / "results.json", to_json(results), SPACE)
+        changed = options.gradebook and keep_latest(folder, results, settle.pictures)
     return Run(results, folder / "results.json", folder / "feedback", folder / "details", tally.known, changed)
 
 
@@ -165,18 +168,36 @@ class _Settle:
         if self._records is not None:
             self._records.write(graded)
         name = f"{file_name(graded.result.student)}.txt"
-        write_file(self._folder / "feedback" / name, feedback(graded.result).encode("utf-8", "replace"))
-        details = clean("\n\n".join(graded.details), DETAIL_LIMIT)
-        if details:
-            write_file(self._folder / "details" / name, details.encode("utf-8", "replace"))
-        else:
-            (self._folder / "details" / name).unlink(missing_ok=True)
+        self._file("feedback", name, feedback(graded.result))
+        self._file("details", name, clean("\n\n".join(graded.details), DETAIL_LIMIT))
+
+    def _file(self, folder: str, name: str, text: str) -> None:
+        """What is told of a submission; a later run makes it again, so it need not outlive a power cut."""
+        path = self._folder / folder / name
+        if text:
+            _written(path, text.encode("utf-8", "replace"), SPACE, lasting=False)
+        elif path.exists():
+            path.unlink()
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a file that was asked for; raises GraderError where it cannot be."""
+    """Writes a file as a whole; raises GraderError where it cannot be, and leaves what was there."""
+    _written(path, data, "name another place")
+
+
+def _written(path: Path, data: bytes, advice: str, *, lasting: bool = True) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_whole(path, data, lasting=lasting)
     except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); name another place") from error
+        raise GraderError(f"{path} cannot be written ({error.strerror}); {advice}") from error
+
+
+@contextmanager
+def _only_run(folder: Path, lesson: str) -> Iterator[None]:
+    """No second run of a lesson beside this one; raises GraderError where the folder cannot be written either."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_run(folder, lesson))
+        except OSError as error:
+            raise GraderError(f"{folder} cannot be written ({error.strerror}); {SPACE}") from error
+        yield

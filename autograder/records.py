@@ -53,7 +53,8 @@ class Records:
         self._stack = ExitStack()
         self._marks: Marks | None = None
         self._scores: dict[str, dict[str, float | None]] = {}
-        self._untouched = self._looks() == cache.standing(lesson.name)
+        looks = self._looks()
+        self._untouched = looks != "" and looks == cache.standing(lesson.name)
 
     def open(self) -> Marks:
         """nbgrader's database, opened when it is first needed; raises GraderError where it cannot be."""

@@ -104,7 +104,7 @@ def grade(
         options = Options(jobs, scheduler, insecure_scheduler, resume, gradebook, partial(_agree, console, yes))
         run = grade_into_course(course, lesson, submissions, device=device, box=box, console=console, options=options)
     if json == "-":
-        sys.stdout.buffer.write(to_json(run.results))
+        _to_stdout(to_json(run.results))
     elif json is not None:
         write_file(Path(json), to_json(run.results))
     console.print(table(run.results))
@@ -147,6 +147,14 @@ def _agree(console: Console, yes: bool, changes: list[Change]) -> bool:
         rows.add_row(*(markup(cell) for cell in cells))
     console.print(rows)
     return yes or (sys.stdin.isatty() and typer.confirm("Write these marks?", err=True))
+
+
+def _to_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise GraderError(f"stdout cannot be written ({error.strerror}); the results lie in the course, too") from error
 
 
 def _exit_code(console: Console, results: Results) -> int:

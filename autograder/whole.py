@@ -1,0 +1,68 @@
+"""Files that are there as a whole, or as they were: whoever is killed, or finds the disk full, leaves no half of one.
+
+What is written goes beside its place under another name (`.results.json.part`), reaches the disk, and is then renamed,
+which the system does in one step. A part that a killed run left behind is written over by the next. Raises OSError as the
+system does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from autograder.errors import GraderError
+
+
+def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """Puts a file in its place, making its folders; `lasting`: it outlives a power cut from here on.
+
+    What is no regular file (a terminal, a pipe, /dev/null) is written to as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()  # a link stays a link
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    put(prepare(path, data, lasting=lasting), path)
+
+
+def prepare(path: Path, data: bytes, mode: int | None = None, *, lasting: bool = True) -> Path:
+    """Writes what shall stand at `path` beside it; where."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            if lasting:
+                os.fsync(file.fileno())
+        if mode is not None:
+            part.chmod(mode)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    return part
+
+
+def put(part: Path, path: Path) -> None:
+    """Puts what was prepared in its place."""
+    os.replace(part, path)
+
+
+@contextmanager
+def only_run(folder: Path, what: str) -> Iterator[None]:
+    """Raises GraderError where another process is in here for this folder; one that was killed is not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GraderError(f"another run is at {what}; wait until it has ended") from error
+        yield
+    finally:
+        os.close(descriptor)
