@@ -1,11 +1,12 @@
 """What the suites cost by themselves: a lesson's floor, and what running a test adds to its function.
 
-    python -m benchmarks.suites
+python -m benchmarks.suites
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -18,7 +19,9 @@ from autograder.course import Course
 from autograder.reference import load_reference
 from autograder.suite import Case, Suite
 from benchmarks.contenders import LESSON, ROOT
+from benchmarks.rows import Row, keep, report
 
+RECORD = Path(__file__).parent / "suites.json"
 TESTS = 300  # of each kind, to tell what one costs
 TRIVIAL = """import pytest
 from autograder.checking import covers, close
@@ -66,12 +69,14 @@ def overhead(repeats: int = 5) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints both."""
+    """Prints both, with what is promised, and keeps them."""
     torch.set_num_threads(1)
-    for name in Course(ROOT).lessons():
-        print(f"{name:26} {floor(name) * 1e3:6.0f} ms")
+    rows = [Row(f"the suite of {name}", floor(name) * 1e3, 150, "ms") for name in Course(ROOT).lessons()]
     passing, failing = overhead()
-    print(f"a trivial test that passes {passing * 1e3:.3f} ms, one that fails {failing * 1e3:.3f} ms (with its second run)")
+    rows.append(Row("pytest's overhead on a test that passes", passing * 1e3, 0.35, "ms"))
+    rows.append(Row("on one that fails, message and second run included", failing * 1e3, 1.5, "ms"))
+    keep(RECORD, None, rows)
+    sys.exit(report(rows))
 
 
 if __name__ == "__main__":
