@@ -1,5 +1,6 @@
 """What the hidden suites of this lesson share: random parameters of an encoder layer."""
 
+import functools
 import math
 
 import pytest
@@ -21,11 +22,13 @@ def layer(inputs):
         shapes |= {"gamma1": (d_model,), "beta1": (d_model,), "W1": (d_model, d_ff), "b1": (d_ff,)}
         shapes |= {"W2": (d_ff, d_model), "b2": (d_model,), "gamma2": (d_model,), "beta2": (d_model,)}
         sizes = [math.prod(shape) for shape in shapes.values()]
-        drawn = inputs.randn(sum(sizes), dtype=torch.float64).split(sizes)  # one draw a layer: a dozen cost time
-        return {
-            name: _scaled(name, numbers.view(shape)).to(dtype).requires_grad_(requires_grad)
-            for (name, shape), numbers in zip(shapes.items(), drawn, strict=True)
-        }
+        drawn = inputs.randn(sum(sizes), dtype=torch.float64)  # one draw a layer: a dozen cost time
+        drawn *= _scales(tuple(shapes.items())).to(drawn.device)
+        parts = zip(shapes.items(), drawn.to(dtype).split(sizes), strict=True)
+        params = {name: numbers.view(shape).clone() for (name, shape), numbers in parts}
+        for gain in ("gamma1", "gamma2"):
+            params[gain] = 1 + params[gain].tanh() / 2
+        return {name: numbers.requires_grad_(requires_grad) for name, numbers in params.items()}
 
     return make
 
@@ -42,7 +45,11 @@ def cast():
     return lambda nest, dtype: with_floating(nest, (tensor.to(dtype) for tensor in floating(nest)))
 
 
-def _scaled(name, numbers):
-    if name.startswith("gamma"):
-        return 1 + numbers.tanh() / 2
-    return numbers * (numbers.shape[0] ** -0.5 if numbers.dim() == 2 else 0.5)
+@functools.cache
+def _scales(shapes):
+    """What each drawn number is multiplied with, for all parameters in their order."""
+    scales = []
+    for name, shape in shapes:
+        scale = 1.0 if name.startswith("gamma") else shape[0] ** -0.5 if len(shape) == 2 else 0.5
+        scales.append(torch.full((math.prod(shape),), scale, dtype=torch.float64))
+    return torch.cat(scales)

@@ -163,11 +163,10 @@ def test_flags_do_not_matter(student, reference, inputs, layer):
 @covers(7)
 def test_arguments_stay_as_they_are(student, inputs, layer):
     """the arguments stay as they are, requires_grad of each among it"""
-    for requires_grad in (False, True):
-        for residual in (True, False):
-            example = _example(inputs, layer, 3, 4, n_layers=1, requires_grad=requires_grad)
-            with unmodified(*example, hint=TRACES):
-                student.gradient_norms(*example, residual=residual)
+    for requires_grad, residual in ((False, True), (True, False)):
+        example = _example(inputs, layer, 3, 4, n_layers=1, requires_grad=requires_grad)
+        with unmodified(*example, hint=TRACES):
+            student.gradient_norms(*example, residual=residual)
 
 
 @covers(7)
