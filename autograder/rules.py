@@ -107,7 +107,9 @@ def _released(cells: tuple[str, ...]) -> frozenset[str]:
         warnings.simplefilter("ignore")
         given = [(source, node) for source in cells for node in _body(source)]
     made = (ast.FunctionDef, ast.ClassDef)
-    return frozenset((ast.get_source_segment(source, node) or "").strip() for source, node in given if isinstance(node, made))
+    return frozenset(
+        (ast.get_source_segment(source, node) or "").strip() for source, node in given if isinstance(node, made)
+    )
 
 
 def _trees(statement: Statement) -> list[ast.stmt]:

@@ -304,8 +304,13 @@ class Channel:
                 return
 
     def _check(self, deadline: float) -> None:
-        if time.monotonic() >= deadline:
-            raise self._ended(StudentTimeout("TimeoutError", "no answer before the deadline"))
+        if time.monotonic() < deadline:
+            return
+        if self.close().grown_bytes >= self.sandbox.limits.memory_bytes // 2:  # filling it takes a slow machine that long
+            raise StudentMemory(
+                "MemoryError", "no answer before the deadline, and most of the memory taken that it may take"
+            )
+        raise StudentTimeout("TimeoutError", "no answer before the deadline")
 
     def _drain(self) -> bool:
         """Reads once from the pipe; False when nobody can write to it any more."""

@@ -17,7 +17,15 @@ from typing import Any
 
 import torch
 
-from autograder.errors import GraderError, Line, StudentError, StudentMalformed, StudentMissing, StudentTimeout
+from autograder.errors import (
+    GraderError,
+    Line,
+    StudentError,
+    StudentMalformed,
+    StudentMemory,
+    StudentMissing,
+    StudentTimeout,
+)
 from autograder.inside import wire
 from autograder.inside.confine import Limits
 from autograder.oracle import Oracle
@@ -45,6 +53,7 @@ class Session:
     printed: list[str] = field(default_factory=list)
     problems: dict[int, StudentError] = field(default_factory=dict)  # statement -> what it ended with
     timeouts: Counter[str] = field(default_factory=Counter)
+    _endings: dict[str, type[StudentError]] = field(default_factory=dict)  # what the last of them was called
     _channel: Channel | None = None
     _found: frozenset[str] = frozenset()
     _dropped: list[int] = field(default_factory=list)
@@ -166,7 +175,8 @@ class Session:
         A time-out that is not counted does not lead to giving up on the function.
         """
         if self.timeouts[target] >= GIVE_UP_AFTER:
-            raise StudentTimeout("TimeoutError", f"{target} has timed out {GIVE_UP_AFTER} times; not waited for again")
+            kind = self._endings[target]
+            raise kind("TimeoutError", f"{target} has not ended in time {GIVE_UP_AFTER} times; not waited for again")
         channel = self._channel
         if channel is None:
             raise StudentMissing("NameError", "no child")
@@ -174,8 +184,9 @@ class Session:
             deadline = self._deadline()
             channel.send(frame, deadline)
             return self._receive(channel, deadline, self._before(target))
-        except StudentTimeout:
+        except (StudentTimeout, StudentMemory) as error:
             self.timeouts[target] += is_counted
+            self._endings[target] = type(error)
             raise
 
     def _before(self, target: str) -> frozenset[str]:

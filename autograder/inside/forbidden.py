@@ -34,8 +34,10 @@ from typing import Any
 import torch
 
 _NAMESPACES = ("aten", "quantized")
-_BACKENDS = ("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "Meta")
-_BACKENDS += ("NestedTensorCPU", "NestedTensorCUDA")
+_BACKENDS = (
+    *("CPU", "CUDA", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "Meta"),
+    *("NestedTensorCPU", "NestedTensorCUDA"),
+)
 _COMPOSITES = {  # how an operator that is made of others is registered -> where a kernel in its place must stand
     "CompositeImplicitAutograd": ("CPU", "CUDA", "AutogradCPU", "AutogradCUDA"),
     "CompositeExplicitAutograd": ("CPU", "CUDA"),

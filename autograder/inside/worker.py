@@ -130,19 +130,27 @@ def _end(request: End) -> Status:
     pid, until = request.pid, time.monotonic() + (GRACE_S if request.dying else 0)
     while True:
         try:
-            ended, status, used = os.wait4(pid, os.WNOHANG)
+            if ended := _waited(pid, os.WNOHANG):
+                return ended
         except ChildProcessError:  # a child of a zygote before this one
             return Status(pid)
-        if ended:
-            grown = used.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            return Status(pid, ended_by, used.ru_utime + used.ru_stime, max(grown, 0) << 10)
         if time.monotonic() >= until:
             break
         time.sleep(GRACE_S / 20)
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return Status(pid)
+    ended = _waited(pid, 0) or Status(pid)
+    ended.signal = 0
+    return ended
+
+
+def _waited(pid: int, options: int) -> Status | None:
+    """How a child ended; None where it has not."""
+    ended, status, used = os.wait4(pid, options)
+    if not ended:
+        return None
+    grown = used.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return Status(pid, ended_by, used.ru_utime + used.ru_stime, max(grown, 0) << 10)
 
 
 def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> NoReturn:

@@ -157,7 +157,7 @@ ATTACKS = [
         "Go on after each refusal, for ever.",
         DEADLINE,
         "kept, until = [], time.monotonic() + at['seconds']\nwhile time.monotonic() < until:\n    try:\n"
-        "        kept.append(bytearray(64 << 20))\n    except MemoryError:\n        time.sleep(0.01)\n"
+        "        kept.append(torch.empty(1 << 26, dtype=torch.uint8))\n    except RuntimeError:\n        time.sleep(0.01)\n"
         "    if at['seconds'] < 10:\n        break\nreturn True",
         ROOMY,
         cause="timeout",
