@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 NO_RESPONSE = "No response."  # nbgrader's own words for an untouched answer
+# Of a submission in nbgrader's folders: by the first nbgrader sees what is newer, by the second release_feedback finds whose
+# the feedback is.
+BESIDE = ("timestamp.txt", "submission_secret.txt")
 READ_ONLY = 0o444  # as nbgrader leaves autograded notebooks
 # What `nbgrader generate_assignment` does to a source notebook up to the step that fills the gradebook.
 SAVING_STEPS = (
@@ -189,16 +192,16 @@ class Marks:
         return self._directory.get_existing_timestamp(str(Path(result.path).parent)) if result.path else None
 
     def _prepared(self, result: SubmissionResult, notebook: NotebookNode) -> dict[Path, Path]:
-        """The student's autograded notebook, and the time stamp by which nbgrader sees what is newer: place -> its part."""
+        """The student's autograded notebook, and what nbgrader asks for beside it: place -> its part."""
         if Path(result.student).name != result.student or result.student in ("", "..", "."):
             raise GraderError(f"{result.student!r} cannot be a student's folder; name them by --student")
         folder = self.notebook(result.student).parent
-        texts = {f"{self._lesson}.ipynb": nbformat.v4.writes(notebook) + "\n"}
-        if (stamp := Path(result.path).parent / "timestamp.txt").is_file():
-            texts["timestamp.txt"] = stamp.read_text(encoding="utf-8")
+        parts = {f"{self._lesson}.ipynb": (nbformat.v4.writes(notebook) + "\n").encode()}
+        beside = [Path(result.path).parent / name for name in BESIDE]
+        parts |= {path.name: path.read_bytes() for path in beside if path.is_file() and not path.is_symlink()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return {folder / name: prepare(folder / name, text.encode(), READ_ONLY) for name, text in texts.items()}
+            return {folder / name: prepare(folder / name, part, READ_ONLY) for name, part in parts.items()}
         except OSError as error:
             raise GraderError(f"{folder} cannot be written ({error.strerror}); make it writable") from error
 
