@@ -29,7 +29,7 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -rs -m gpu
-	$(BIN)/python -m pytest -rs --device cuda tests/attention_from_scratch tests/attention_with_pytorch \
+	$(BIN)/python -m pytest -rs -k cuda --device cuda tests/attention_from_scratch tests/attention_with_pytorch \
 		tests/positional_encoding tests/transformer_encoder
 
 lint: setup
