@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autograder.boxes import choose_box
 from autograder.course import find_course
@@ -40,12 +41,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def graders(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Grader]]:
     """Makes a lesson ready when its first suite is run: graders(name)."""
     course, box = find_course(request.config.rootpath), choose_box(request.config.getoption("--sandbox"))
+    device = request.config.getoption("--device") if torch.cuda.is_available() else "cpu"  # tests on CUDA are skipped then
     ready: dict[str, Grader] = {}
     with ExitStack() as stack:
 
         def grader(name: str) -> Grader:
             if name not in ready:
-                ready[name] = stack.enter_context(Grader(course, course.lesson(name), box=box))
+                ready[name] = stack.enter_context(Grader(course, course.lesson(name), device=device, box=box))
             return ready[name]
 
         yield grader
