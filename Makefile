@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo notebooks test test-slow test-gpu lint check audit bench bench-long bench-tables prove
+.PHONY: setup demo notebooks test test-slow test-gpu lint check audit bench bench-long bench-tables picture prove
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -66,3 +66,7 @@ bench-tables: setup
 
 prove: setup
 	$(BIN)/autograder prove
+
+# README's picture, of the demo's class; needs chromium and chromedriver.
+picture: demo
+	$(BIN)/python -m benchmarks.picture

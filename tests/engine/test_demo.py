@@ -77,7 +77,10 @@ def test_it_says_what_happened_and_where_things_are(shown):
     course, run, text = shown
     assert "does not end in time" in text
     assert "nothing is answered" in text
-    for path in (run.results_json, run.feedback, course.root / "demo" / "gradebook.db"):
+    report = run.results_json.with_name("report.html")
+    assert (run.feedback / "jun.html").exists()
+    assert (run.feedback / "jun.txt").exists()
+    for path in (report, run.results_json, run.feedback, course.root / "demo" / "gradebook.db"):
         assert path.exists()
         assert str(path.relative_to(course.root)) in text
 
