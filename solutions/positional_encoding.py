@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Lesson 3 · Positional encoding
+# # 3 · Positional encoding
 #
 # *Dog bites man* and *man bites dog* hold the same three words, and attention as you built it in lessons 1 and 2
 # cannot tell them apart. This lesson gives each position a vector of its own and adds it to the word. You will see
