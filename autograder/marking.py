@@ -7,7 +7,7 @@ written at the end, once somebody has agreed to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -29,7 +29,7 @@ from autograder.progress import Shown, Tally, progress
 from autograder.records import Change, Records, open_records
 from autograder.report import feedback
 from autograder.results import Results, to_json
-from autograder.safetext import clean, file_name
+from autograder.safetext import clean, file_names
 from autograder.whole import only_run, write_whole
 
 DETAIL_LIMIT = 100_000  # characters of details a student
@@ -83,7 +83,7 @@ def grade_into_course(
         cache = stack.enter_context(Cache(course.state / CACHE, lambda text: console.print(clean(text), markup=False)))
         records = stack.enter_context(open_records(course, asked, cache) if options.gradebook else nullcontext())
         shown = Shown(console, tally, stack.enter_context(progress(console, tally)))
-        settle = _Settle(folder, records)
+        settle = _Settle(folder, records, file_names(each.student for each in submissions))
 
         def on_result(graded: Graded, number: int) -> None:
             settle.take(graded, number)
@@ -137,8 +137,8 @@ def _fitting(jobs: int) -> int:
 class _Settle:
     """Records results and writes their feedback, or holds them back where a mark would change under unchanged code."""
 
-    def __init__(self, folder: Path, records: Records | None) -> None:
-        self._folder, self._records = folder, records
+    def __init__(self, folder: Path, records: Records | None, names: Mapping[str, str]) -> None:
+        self._folder, self._records, self._names = folder, records, names
         self._held: list[tuple[Graded, int, list[Change]]] = []
         self.pictures: dict[str, dict[str, Picture]] = {}  # by student and exercise
 
@@ -167,7 +167,7 @@ class _Settle:
     def _settle(self, graded: Graded) -> None:
         if self._records is not None:
             self._records.write(graded)
-        name = f"{file_name(graded.result.student)}.txt"
+        name = f"{self._names[graded.result.student]}.txt"
         self._file("feedback", name, feedback(graded.result))
         self._file("details", name, clean("\n\n".join(graded.details), DETAIL_LIMIT))
 

@@ -223,7 +223,7 @@ def test_code_shows_what_it_hides():
 
 
 @pytest.fixture(scope="module")
-def poisoned(tmp_path_factory, course_in, filled, model_answers, python_in):
+def poisoned(tmp_path_factory, course_in, filled, model_answers, python_in, autograder_in):
     """A class of three, graded by the command in a terminal: mallory's notebook is poisoned all over, two names are."""
     course = course_in(tmp_path_factory.mktemp("poison"))
     code = f"def softmax(x, dim=-1):\n    print({POISON!r})\n    raise ValueError({POISON!r})  # {POISON}".replace("\r", "")
@@ -247,6 +247,9 @@ def poisoned(tmp_path_factory, course_in, filled, model_answers, python_in):
     code, seen = in_terminal(course.root, "grade", "submitted", "--lesson", LESSON, "--device", "cpu", "--jobs", "1")
     page = python_in(course, "-m", "nbgrader", "generate_feedback", LESSON, "--student=mallory")
     assert code == 1, seen[-1000:]
+    for system in ("csv", "canvas", "moodle"):
+        done = autograder_in(course, "export", LESSON, "--to", system, "--output", f"exported-{system}.csv")
+        assert done.returncode == 0, done.stderr
     return SimpleNamespace(course=course, seen=seen, state=course.state / LESSON, log=page.stderr)
 
 
@@ -274,8 +277,10 @@ def test_files_for_students_and_instructors_hold_text_only(poisoned):
 
 
 def test_tables_hold_no_formula(poisoned):
-    """Whatever a run leaves as CSV."""
-    for path in poisoned.course.state.rglob("*.csv"):
+    """The class report, and the marks for a spreadsheet, for Canvas and for Moodle."""
+    paths = [*poisoned.course.state.rglob("*.csv"), *poisoned.course.root.glob("exported-*.csv")]
+    assert len(paths) == 4
+    for path in paths:
         for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))):
             assert not [cell for cell in row if FORMULA.search(cell) and not re.fullmatch(r"-?[0-9.]+", cell)], path
 
@@ -293,7 +298,10 @@ def test_pages_run_nothing_of_a_students(poisoned):
         for tag, attributes in page.tags:
             assert not [name for name, value in attributes.items() if name.startswith("on") and "evil" in (value or "")]
             assert "evil.example" not in str(attributes.get("src")), (path, tag)  # a link may: it waits for a click
+    assert len(ours) == 4  # of the class, and each student's
     for path in ours:
+        given = [attributes.get(name) for _, attributes in _Page(path.read_text("utf-8")).tags for name in ("href", "src")]
+        assert not [address for address in given if address and "evil.example" in address], path
         policies = [
             given.get("content")
             for tag, given in _Page(path.read_text("utf-8")).tags
