@@ -77,6 +77,8 @@ class Liar:
         if isinstance(request, wire.Load):
             return [wire.frame(wire.Ran(), [])] * len(request.statements) + [wire.frame(wire.Loaded(["f", "Net"]), [])]
         packer = wire.Packer()
+        if isinstance(request, wire.Call) and request.elsewhere:
+            return [wire.frame(wire.Placed({"u": [{"t": 0}, 1.5]}, ["cuda:0"], [None]), [])]
         if isinstance(request, wire.Vjp):
             views = self.calls[request.call].views if request.call in self.calls else []
             numbers = [packer.tensor(self.like(views[each])) if each < len(views) else -1 for each in request.wanted]
@@ -164,7 +166,8 @@ class Liar:
 SIZES = (0, 1, 7, 255, 1 << 16, (1 << 20) - 1, 1 << 20, wire.MAX_HEADER, wire.MAX_HEADER + 1, (1 << 32) - 1)
 OTHERS = [
     wire.Ran(), wire.Ran("SystemExit", "x"), wire.Loaded([]), wire.Loaded(["f"] * 2000), wire.Gradients([], []),
-    wire.Gradients([-1] * 9, []), wire.Raised("KeyboardInterrupt", "", []), wire.Raised("MemoryError", "x", [], memory=True),
+    wire.Placed(unable="x"), wire.Gradients([-1] * 9, []),
+    wire.Raised("KeyboardInterrupt", "", []), wire.Raised("MemoryError", "x", [], memory=True),
     wire.Raised("ExceptionGroup", "x", []), wire.Raised("UnicodeDecodeError", "\0", [(0, 0)]), wire.Refused("E", ""),
     wire.Raised("RuntimeError", "x", [], forbidden="softmax"), wire.Load([(1, 1, "x = 1")], ["f"], []),
     wire.Ask("os.system", [], {"d": []}, []), wire.Ask("lost", {"u": []}, {"d": []}, []),
@@ -351,6 +354,10 @@ def gradients(student, rng):
         torch.autograd.grad([leaf.sum() for leaf in found], x, allow_unused=True)
 
 
+def elsewhere(student, rng):
+    student.f.elsewhere(torch.ones(2, 3))
+
+
 def module(student, rng):
     net = student.Net(3)
     if isinstance(net, Handle):
@@ -374,7 +381,7 @@ def compare(value, wanted):
         assert len(str(error)) < 500  # noqa: PT017 - a result may be right, too
 
 
-ACTS = (plain_call, plain_call, in_place, gradients, gradients, module)
+ACTS = (plain_call, plain_call, in_place, gradients, gradients, elsewhere, module)
 
 
 def is_theirs(error):

@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,8 @@ def parts(course):
 @pytest.fixture(scope="module")
 def story(tmp_path_factory, course_in, empty_gradebook, filled, model_answers):
     """A course at one place, and copies of it as it was before and as it is after an undisturbed run."""
+    for name in (*marking.OF_REPORTS, "autograder.reports", "autograder.doctor", "torch"):
+        import_module(name)  # once, not in each fork
     place = tmp_path_factory.mktemp("course") / "here"
     place.mkdir()
     course = course_in(place)
