@@ -212,13 +212,13 @@ def plots() -> None:
         looks = [look for look in record["looks"] if "job_mb" in look]
         figure, (above, below) = plt.subplots(2, 1, figsize=(6, 6), sharex=True)
         for name, label in (("job_mb", "job process"), ("coordinator_mb", "coordinator"), ("child_mb", "child, private")):
-            above.plot([look["done"] for look in looks], [look[name] for look in looks], label=label)
+            above.plot([look["s"] / 60 for look in looks], [look[name] for look in looks], label=label)
         above.set(title=f"A class of {record['students']}, --jobs {record['jobs']}", ylabel="memory (MB)")
-        above.legend()
-        pairs = list(zip(looks, looks[6:], strict=False))
+        above.legend(loc="center right")
+        pairs = list(zip(looks, looks[max(6, len(looks) // 40) :], strict=False))
         rates = [(new["done"] - old["done"]) / (new["s"] - old["s"]) for old, new in pairs]
-        below.plot([new["done"] for _, new in pairs], rates)
-        below.set(xlabel="submissions done", ylabel="submissions a second", ylim=(0, None))
+        below.plot([new["s"] / 60 for _, new in pairs], rates)
+        below.set(xlabel="minutes", ylabel="submissions a second", ylim=(0, None))
         figure.savefig(ROOT / "docs" / "long-run.svg", metadata={"Date": None})
 
 
