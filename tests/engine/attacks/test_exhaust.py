@@ -47,7 +47,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-@pytest.mark.parametrize("box", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("box", ["bubblewrap", pytest.param("landlock", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_it_is_held(box, name, sandbox_named, student_of, as_function, monkeypatch):
     """It ends in time and with its cause, the grader does not grow, and the next call is answered."""

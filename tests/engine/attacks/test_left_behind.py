@@ -48,6 +48,7 @@ def test_no_process_file_or_shared_memory_is_left(
     temporary = set(os.listdir("/tmp"))  # noqa: S108 - looked at, not written to
     tried = [(each, escape.PRELUDE) for each in escape.ATTACKS] + [(each, exhaust.PRELUDE) for each in QUICK]
     with Sandbox(box, Limits(call_s=2, memory_bytes=1 << 30), Warm(list(PRELOAD), judged=[mark])) as sandbox:
+        sandbox.child().close()  # it has started
         assert processes_with(mark)
         for attack, prelude in tried:
             student = student_of(as_function("f", attack.code, prelude), box=sandbox)

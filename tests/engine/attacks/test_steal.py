@@ -117,6 +117,7 @@ def without_rules(tmp_path_factory, course_in, filled):
             yield grade
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, attack in BY_NAME.items() if attack.real == "rules off"])
 def test_without_the_rules_it_is_worth_having(name, without_rules):
     """Full marks, or nearly: it is a right answer but for what it is made of."""
