@@ -97,8 +97,6 @@ def grade(
     course = find_course(Path.cwd())
     course.lesson(lesson)
     asked, device, box = device, choose_device(device), choose_box(sandbox)
-    if note := fall_back(asked, device):
-        console.print(note, soft_wrap=True)
     with open_collection(course, lesson, paths, _checked(student)) as collection:
         submissions = list(collection.submissions)
         options = Options(jobs, scheduler, insecure_scheduler, resume, gradebook, partial(_agree, console, yes))
@@ -110,6 +108,8 @@ def grade(
     console.print(table(run.results))
     if run.known:
         console.print(f"{run.known} of {len(submissions)} are as they were: nothing of them was run again")
+    if note := fall_back(asked, device):
+        console.print(note, soft_wrap=True)
     if box == "none":
         console.print("[red]warning:[/] no box: students' code ran with all your rights")
     places = {"results": run.results_json, "feedback": run.feedback, "details, for you only": run.details}
