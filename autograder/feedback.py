@@ -23,7 +23,7 @@ from autograder.safetext import clean, content_policy, html, one_line, pages
 if TYPE_CHECKING:
     import jinja2
 
-    from autograder.standings import Standing
+    from autograder.standings import CellMark, Standing
 
 TEMPLATES = Path(__file__).parent / "templates"
 HINT = "hint:"
@@ -134,7 +134,7 @@ def blocks(
 def _block(exercise: ExerciseResult, picture: Picture | None, stands: float | None) -> Block:
     score = exercise.score if stands is None else stands
     note = "a person changed this mark" if stands is not None and abs(stands - exercise.score) > 0.005 else ""
-    state = "full" if score >= exercise.max_score else "part" if score > 0 else "none"
+    state = _state(score, exercise.max_score)
     ideas = tuple(one_line(idea) for idea in report.ideas(exercise))
     if report.untouched(exercise):
         return Block(exercise.name, points(score), points(exercise.max_score), state, exercise.tests[0].message)
@@ -158,13 +158,19 @@ def _block(exercise: ExerciseResult, picture: Picture | None, stands: float | No
 def _by_hand(lesson: Lesson, standing: Standing) -> tuple[Block, ...]:
     """The written answers and other cells that no test marks."""
     exercises = {exercise.name for exercise in lesson.exercises}
-    return tuple(
-        Block(cell.name, "", points(cell.max_score), "waits", "not marked yet")
-        if cell.waits
-        else Block(cell.name, points(cell.score), points(cell.max_score), "full", "marked by a person")
-        for cell in standing.cells
-        if cell.name not in exercises
-    )
+    return tuple(_mark(cell) for cell in standing.cells if cell.name not in exercises)
+
+
+def _mark(cell: CellMark) -> Block:
+    """nbgrader gives a cell that nobody wrote into 0 points, and asks no person."""
+    if cell.waits:
+        return Block(cell.name, "", points(cell.max_score), "waits", "not marked yet")
+    note = "marked by a person" if cell.by_hand else "not answered" if cell.score == 0 else ""
+    return Block(cell.name, points(cell.score), points(cell.max_score), _state(cell.score, cell.max_score), note)
+
+
+def _state(score: float, max_score: float) -> str:
+    return "full" if score >= max_score else "part" if score > 0 else "none"
 
 
 def _line(test: TestResult, told: set[tuple[str, str]]) -> Line:

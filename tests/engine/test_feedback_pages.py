@@ -1,6 +1,7 @@
 """What a student gets back: a page that says what to fix, escaped, without a script, and its text."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -123,6 +124,15 @@ def test_what_waits_for_a_person_has_no_score_yet(lesson):
     page = words(made(lesson, result(WRONG), {}, standing()))
     assert "Still to be looked at: why_scale." in page
     assert "not marked yet" in page
+
+
+def test_what_nobody_wrote_was_marked_by_nobody(lesson):
+    """nbgrader gives an untouched written answer 0 points itself: the page says why, and not that a person did."""
+    untouched = replace(standing(8.5), cells=(CellMark("why_scale", 0.0, 10.0, by_hand=False, waits=False),))
+    page = made(lesson, result(WRONG), {}, untouched)
+    assert "not answered" in words(page)
+    assert "marked by a person" not in words(page)
+    assert re.search(r'class="score none">0 of 10<', page)
 
 
 def test_an_exercise_nobody_touched_has_one_line(lesson):
