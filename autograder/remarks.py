@@ -18,6 +18,8 @@ from autograder.statements import Piece, Pieces
 MAX_PLACES = 5  # named in one sentence
 UNSEEN = frozenset(("exec", "eval", "__builtins__"))
 UNSEEN_ATTRIBUTES = frozenset(("FunctionType", "CodeType", "__code__", "exec", "run_path", "run_module"))
+BY_NAME = frozenset(("getattr", "attrgetter", "methodcaller", "__getattribute__", "__getattr__", "__dict__", "vars"))
+SPELLING = frozenset(("chr", "bytes", "bytearray", "decode", "fromhex", "b64decode", "translate", "reversed"))
 
 
 def remarks(
@@ -117,6 +119,8 @@ def reviews(
             yield f"{name} was found in cell {number}, no code cell that runs: ask whether it is meant."
         for index in sorted(needs[name].pieces & hidden.keys()):
             yield f"{name} runs code that is made at run time (exec, eval or the like), {hidden[index].place}: read it."
+        for piece in _by_spelt_names([piece for piece in pieces.code if piece.index in needs[name].pieces]):
+            yield f"{name} takes things by names that it spells at run time, {piece.place}: read it."
 
 
 def _shorter_below(choice: Choice) -> Iterator[Piece]:
@@ -132,6 +136,19 @@ def _is_hidden(piece: Piece, namespace: Namespace) -> bool:
     if any(name in used and name not in namespace.binders for name in UNSEEN):
         return True
     return any(isinstance(node, ast.Attribute) and node.attr in UNSEEN_ATTRIBUTES for node in ast.walk(piece.node))
+
+
+def _by_spelt_names(own: list[Piece]) -> list[Piece]:
+    """Statements that look attributes up by name, where the exercise makes text of numbers or bytes: no rule reads that."""
+    if not any(_words(piece) & SPELLING for piece in own):
+        return []
+    return [piece for piece in own if _words(piece) & BY_NAME]
+
+
+def _words(piece: Piece) -> set[str]:
+    """The names and attributes that a statement uses."""
+    used = (node for node in ast.walk(piece.node) if isinstance(node, ast.Name | ast.Attribute))
+    return {node.id if isinstance(node, ast.Name) else node.attr for node in used}
 
 
 def _is_text(piece: Piece) -> bool:

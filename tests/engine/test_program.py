@@ -341,6 +341,29 @@ def test_exec_and_eval_are_reviewed(cells: list[str]) -> None:
     assert program.review
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["def double(x):\n    return getattr(x, '__mu' + chr(108) + '__')(2)\n"],
+        ["NAME = bytes([95, 95, 109, 117, 108, 95, 95]).decode()", "def double(x):\n    return getattr(x, NAME)(2)\n"],
+        ["import operator\n", "def double(x):\n    return operator.methodcaller('X__mul__'.translate({88: ''}), 2)(x)\n"],
+    ],
+)
+def test_names_spelt_at_run_time_are_reviewed(cells: list[str]) -> None:
+    """No rule can read what they reach: graded, and a person is asked."""
+    program = read(*cells)
+    assert run(program)["double"](3) == 6
+    assert "spells at run time" in " ".join(program.review)
+
+
+def test_names_by_number_are_nobodys_business() -> None:
+    """`getattr(self, f"W_{i}")` is ordinary, and so is text made elsewhere."""
+    double = "def double(x):\n    return sum(getattr(x, f'{part}') for part in ('real', 'real'))\n"
+    program = read("LETTERS = chr(97)", double)
+    assert run(program)["double"](3) == 6
+    assert program.review == ()
+
+
 def test_exec_beside_an_answer_is_nobodys_business() -> None:
     """A left-out exec costs nothing; nor does a method called eval."""
     program = read(
