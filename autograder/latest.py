@@ -6,7 +6,6 @@ Enters: runs. Leaves: `.autograder/<lesson>/class.json`, written by the coordina
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from autograder.errors import GraderError
 from autograder.outcome import Picture
 from autograder.results import Results, SubmissionResult
 from autograder.safetext import encodable
+from autograder.whole import SPACE, write_file
 
 FILE = "class.json"
 
@@ -61,9 +61,7 @@ def keep_latest(folder: Path, results: Results, pictures: Mapping[str, dict[str,
             entries[plain.student] = Entry(plain, drawn, datetime.now(UTC).isoformat(timespec="seconds"))
     now = Latest(results.lesson, results.device, results.sandbox, entries)
     if now != before:
-        path, fresh = folder / FILE, folder / f"{FILE}.new"
-        fresh.write_bytes(msgspec.json.encode(now))
-        os.replace(fresh, path)
+        write_file(folder / FILE, msgspec.json.encode(now), SPACE)
     return now != before
 
 

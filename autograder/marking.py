@@ -30,12 +30,11 @@ from autograder.records import Change, Records, open_records
 from autograder.report import feedback
 from autograder.results import Results, to_json
 from autograder.safetext import clean, file_names
-from autograder.whole import only_run, write_whole
+from autograder.whole import SPACE, only_run, write_file
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"
 OF_REPORTS = ("jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg")  # reports.py draws with them
-SPACE = "see to space and rights there, and grade again: what was recorded is known"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def grade_into_course(
             resume=options.resume,
         )
         settle.the_rest(options.agree)
-        _written(folder / "results.json", to_json(results), SPACE)
+        write_file(folder / "results.json", to_json(results), SPACE)
         changed = options.gradebook and keep_latest(folder, results, settle.pictures)
     return Run(results, folder / "results.json", folder / "feedback", folder / "details", tally.known, changed)
 
@@ -175,21 +174,9 @@ class _Settle:
         """What is told of a submission; a later run makes it again, so it need not outlive a power cut."""
         path = self._folder / folder / name
         if text:
-            _written(path, text.encode("utf-8", "replace"), SPACE, lasting=False)
+            write_file(path, text.encode("utf-8", "replace"), SPACE, lasting=False)
         elif path.exists():
             path.unlink()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file as a whole; raises GraderError where it cannot be, and leaves what was there."""
-    _written(path, data, "name another place")
-
-
-def _written(path: Path, data: bytes, advice: str, *, lasting: bool = True) -> None:
-    try:
-        write_whole(path, data, lasting=lasting)
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); {advice}") from error
 
 
 @contextmanager

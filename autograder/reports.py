@@ -22,6 +22,7 @@ from autograder.feedback import page, text
 from autograder.intake import ACCOUNT
 from autograder.latest import Latest, read_latest
 from autograder.standings import Standing, read_standings
+from autograder.whole import SPACE, write_file
 
 ALL_WELL = "every file was understood"
 
@@ -70,11 +71,7 @@ def _account(folder: Path) -> list[str]:
 
 
 def _write(path: Path, content: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode("utf-8", "replace"))
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror})") from error
+    write_file(path, content.encode("utf-8", "replace"), SPACE, lasting=False)
 
 
 def is_current(course: Course, name: str) -> bool:

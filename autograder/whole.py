@@ -2,7 +2,7 @@
 
 What is written goes beside its place under another name (`.results.json.part`), reaches the disk, and is then renamed,
 which the system does in one step. A part that a killed run left behind is written over by the next. Raises OSError as the
-system does.
+system does, but for `write_file`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autograder.errors import GraderError
+
+SPACE = "see to space and rights there, and grade again: what was recorded is known"
+
+
+def write_file(path: Path, data: bytes, advice: str = "name another place", *, lasting: bool = True) -> None:
+    """Writes a file as a whole; raises GraderError where it cannot be, and leaves what was there."""
+    try:
+        write_whole(path, data, lasting=lasting)
+    except OSError as error:
+        raise GraderError(f"{path} cannot be written ({error.strerror}); {advice}") from error
 
 
 def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:

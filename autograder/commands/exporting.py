@@ -25,11 +25,11 @@ def export(
 ) -> int:
     """Marks as they stand in the gradebook, late penalties taken off, for Canvas, Moodle, a table or a program."""
     from autograder.export import export as make
-    from autograder.marking import write_file
     from autograder.outgoing import Wanted
     from autograder.safetext import markup, terminal
     from autograder.sheets import read_sheet
     from autograder.standings import read_standings
+    from autograder.whole import write_file
 
     course = find_course(Path.cwd())
     asked = course.lesson(lesson)

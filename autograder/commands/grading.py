@@ -88,10 +88,11 @@ def grade(
     from autograder.boxes import choose_box
     from autograder.doctor import choose_device, fall_back
     from autograder.intake import open_collection
-    from autograder.marking import Options, grade_into_course, write_file
+    from autograder.marking import Options, grade_into_course
     from autograder.report import table
     from autograder.reports import is_current, write_reports
     from autograder.results import to_json
+    from autograder.whole import write_file
 
     console = terminal()
     course = find_course(Path.cwd())
