@@ -67,10 +67,10 @@ def look(root):
         except OSError:  # it ended meanwhile
             continue
     held = {"coordinator": _held(root)}
-    for pid in (pid for pid, parent in parents.items() if parent == root):
-        held["job"] = _held(pid)
-        for box in (box for box, parent in parents.items() if parent == pid):
-            held["box"] = _held(box)
+    for job in sorted(pid for pid, parent in parents.items() if parent == root):
+        held.setdefault("job", _held(job))  # the first one: what holds for it holds for its twin
+        for box in sorted(box for box, parent in parents.items() if parent == job):
+            held.setdefault("box", _held(box))
     return {what: each for what, each in held.items() if each}
 
 
@@ -87,7 +87,7 @@ def soak(course, count):
     """Grades them in one run; what was held by how many were done: {process: [(done, bytes, descriptors)]}."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (course.root / "told").open("w") as told:
-        run = subprocess.Popen([*COMMAND, "--jobs", "1"], cwd=course.root, env=environment, stdout=told, stderr=told)
+        run = subprocess.Popen([*COMMAND, "--jobs", "2"], cwd=course.root, env=environment, stdout=told, stderr=told)
         looks, feedback = defaultdict(list), course.state / LESSON / "feedback"
         while run.poll() is None:
             time.sleep(0.5)
