@@ -15,13 +15,13 @@ import fcntl
 import gc
 import importlib
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 import time
 import traceback
+from functools import cache
 from typing import NoReturn
 
 import msgspec
@@ -78,6 +78,7 @@ def main(control_descriptor: int, settings: str) -> None:
     _warm_up(warm.preload)
     own = (*code_in(child_module), *code_in(sys.modules[__name__]))
     install(warm.forbidden, warm.judged, own)
+    _idle_kb()  # measured while there is no other child
     control = socket.socket(fileno=control_descriptor)
     control.send(b"ready")
     poll = select.poll()
@@ -148,9 +149,18 @@ def _waited(pid: int, options: int) -> Status | None:
     ended, status, used = os.wait4(pid, options)
     if not ended:
         return None
-    grown = used.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grown = used.ru_maxrss - _idle_kb()
     ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     return Status(pid, ended_by, used.ru_utime + used.ru_stime, max(grown, 0) << 10)
+
+
+@cache
+def _idle_kb() -> int:
+    """The peak of a child that does nothing. The zygote's own is no measure: it holds that of whoever started the zygote."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    return os.wait4(pid, 0)[2].ru_maxrss
 
 
 def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> NoReturn:

@@ -15,6 +15,7 @@ from autograder import boxes
 from autograder.course import Course
 from autograder.errors import GraderError, StudentCrash, StudentError, StudentOutput, StudentTimeout
 from autograder.inside import wire
+from autograder.inside.confine import Limits
 from autograder.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -275,6 +276,19 @@ def test_a_killed_process_is_called_what_it_was_killed_for(inside, box, code, ca
     with pytest.raises(StudentError) as caught:
         inside(box, code)
     assert caught.value.cause == cause
+
+
+@BOXES
+def test_a_large_grader_hides_no_memory_of_a_child(sandbox_named, student_of, box):
+    """Linux hands the peak of whoever starts a program on to it: a child is measured against an idle one."""
+    sandbox_named(box)  # skips where this machine cannot have it
+    large = bytearray(900 << 20)
+    with Sandbox(box, Limits()) as fresh:
+        del large
+        student = student_of("import os\ndef f():\n    x = bytearray(600 << 20)\n    os.kill(os.getpid(), 9)", box=fresh)
+        with pytest.raises(StudentError) as caught:
+            student.f()
+    assert caught.value.cause == "memory"
 
 
 def children_of(pid):
