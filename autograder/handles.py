@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 
-from autograder.inside import wire
+from autograder.inside import messages, packing
 
 Call = Callable[["Handle", Any, Any], Any]
 Calls = tuple[Call, Call]  # plainly, and on tagged tensors
@@ -160,26 +160,26 @@ class Handles:
         self._numbers[handle] = place
         self._by_number[place] = handle
 
-    def get(self, number: int, made: Made, answer: wire.Returned, tensors: list[torch.Tensor]) -> Handle:
+    def get(self, number: int, made: Made, answer: messages.Returned, tensors: list[torch.Tensor]) -> Handle:
         """The handle with this number, a new one where there is none; raises ProtocolError where it has no state."""
         handle = self._by_number.get((self._generation(), number))
         if handle is None:
             state = next((state for state in answer.modules if state.number == number), None)
             if state is None:
-                raise wire.ProtocolError("a module without a state")
+                raise messages.ProtocolError("a module without a state")
             handle = Handle(made, self._calls)
             handle.training = state.training
             handle._tensors = _adopt(state, answer.views, tensors)
             self._enter(handle, number)
         return handle
 
-    def packed(self, number: int, packer: wire.Packer) -> wire.Module:
+    def packed(self, number: int, packer: packing.Packer) -> messages.Module:
         """The state of a handle, its tensors put into a message."""
         handle = self._by_number[self._generation(), number]
         numbers = [packer.tensor(tensor) for tensor in handle._tensors.values()]
-        return wire.Module(number, list(handle._tensors), numbers, handle.training, [])
+        return messages.Module(number, list(handle._tensors), numbers, handle.training, [])
 
-    def receive(self, answer: wire.Returned, tensors: list[torch.Tensor]) -> None:
+    def receive(self, answer: messages.Returned, tensors: list[torch.Tensor]) -> None:
         """Takes over what a call did to modules inside; tensors that share a storage there share one here."""
         distinct = {number for state in answer.modules for number in state.tensors if 0 <= number < len(tensors)}
         uses = Counter(answer.views[number].storage for number in distinct)
@@ -197,10 +197,10 @@ class Handles:
                 _take_over(tensor, arrived[name], adopt=id(tensors[numbers[name]]) in shared)
 
 
-def _adopt(state: wire.Module, views: list[wire.View], tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+def _adopt(state: messages.Module, views: list[messages.View], tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of a state by name, parameters as nn.Parameter; one that occurs twice stays one."""
     if len(state.names) != len(state.tensors) or not all(0 <= number < len(tensors) for number in state.tensors):
-        raise wire.ProtocolError("a module's state that does not fit")
+        raise messages.ProtocolError("a module's state that does not fit")
     made: dict[int, torch.Tensor] = {}
     for name, number in zip(state.names, state.tensors, strict=True):
         if number not in made:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from autograder.inside import wire
+from autograder.inside import messages, packing, wire
 from autograder.inside.confine import Limits
 
 MAX_NUMBERS = 1 << 16  # in one tensor of an ask
@@ -63,19 +63,19 @@ class Oracle:
         self._asks: OrderedDict[int, Kept] = OrderedDict()
         self._held_bytes = 0
 
-    def answer(self, ask: wire.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
-        """The frame to send back; raises wire.ProtocolError for an ask that no honest child sends.
+    def answer(self, ask: messages.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
+        """The frame to send back; raises messages.ProtocolError for an ask that no honest child sends.
 
         `allowed` are the exercises that the caller may ask for, None for all that are lost.
         """
         self._count += 1
         if ask.name not in self._given or self._count > MAX_ASKS:
-            raise wire.ProtocolError("an ask for something that is not lost, or too many asks")
+            raise messages.ProtocolError("an ask for something that is not lost, or too many asks")
         if allowed is not None and ask.name not in allowed:
             return _refused("NotImplementedError", f"{ask.name} is not in the notebook")
         wire.check_trees(ask.args, ask.kwargs, most=MAX_NODES)
         self.asked.add(ask.name)
-        tensors = wire.build(ask.views, storages, self._limit_bytes)
+        tensors = packing.build(ask.views, storages, self._limit_bytes)
         if any(math.prod(tensor.shape) > MAX_NUMBERS for tensor in tensors):
             return _refused("MemoryError", f"{ask.name} was lost, and is not computed at this size")
         try:
@@ -83,25 +83,25 @@ class Oracle:
                 return self._gradients(ask, tensors) if ask.vjp >= 0 else self._value(ask, tensors)
         except _REFUSED as error:
             kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
-            return _refused(kind, str(error)[: wire.MAX_TEXT])
+            return _refused(kind, str(error)[: messages.MAX_TEXT])
 
-    def _value(self, ask: wire.Ask, tensors: list[torch.Tensor]) -> bytes:
+    def _value(self, ask: messages.Ask, tensors: list[torch.Tensor]) -> bytes:
         for tensor, view in zip(tensors, ask.views, strict=True):
             tensor.requires_grad_(view.requires_grad)
-        args, kwargs = (wire.unpack(tree, tensors, _no_module, _no_module) for tree in (ask.args, ask.kwargs))
+        args, kwargs = (packing.unpack(tree, tensors, _no_module, _no_module) for tree in (ask.args, ask.kwargs))
         if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or _has_large((args, kwargs)):
             raise MemoryError(f"{ask.name} was lost, and is not computed at this size")
         saved: dict[int, int] = {}  # address of a storage -> its bytes
         with torch.enable_grad(), saved_tensors_hooks(partial(_noted, saved), _as_it_is):
             result = self._given[ask.name](*args, **kwargs)
-        packer = wire.Packer()
+        packer = packing.Packer()
         value = packer.value(result)
         if sum(storage.nbytes() for storage in packer.storages) > self._limit_bytes // 2:
             raise MemoryError(f"{ask.name} was lost, and is not computed at this size")
         if any(tensor.requires_grad for tensor in packer.tensors):
             self._keep(tensors, list(packer.tensors), sum(saved.values()))
         same = [-1] * len(packer.tensors)
-        return packer.frame(wire.Returned(self._count, value, packer.views, same, wire.State()))
+        return packer.frame(messages.Returned(self._count, value, packer.views, same, messages.State()))
 
     def _keep(self, tensors: list[torch.Tensor], results: list[torch.Tensor], saved_bytes: int) -> None:
         held = saved_bytes + sum(tensor.nbytes for tensor in (*tensors, *results))
@@ -110,7 +110,7 @@ class Oracle:
         while self._held_bytes > KEPT_BYTES:
             self._held_bytes -= self._asks.popitem(last=False)[1].held_bytes
 
-    def _gradients(self, ask: wire.Ask, arriving: list[torch.Tensor]) -> bytes:
+    def _gradients(self, ask: messages.Ask, arriving: list[torch.Tensor]) -> bytes:
         if ask.vjp not in self._asks:
             raise RuntimeError("gradients of a call that was not made, or too long ago")
         kept = self._asks[ask.vjp]
@@ -121,9 +121,9 @@ class Oracle:
             retain_graph=True,
             allow_unused=True,
         )
-        packer = wire.Packer()
+        packer = packing.Packer()
         numbers = [-1 if gradient is None else packer.tensor(gradient) for gradient in found]
-        return packer.frame(wire.Gradients(numbers, packer.views))
+        return packer.frame(messages.Gradients(numbers, packer.views))
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _has_large(value: Any) -> bool:
 
 
 def _refused(kind: str, text: str) -> bytes:
-    return wire.frame(wire.Refused(kind, text), [])
+    return wire.frame(messages.Refused(kind, text), [])
 
 
 def _no_module(what: object) -> object:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from autograder.comparing import Mismatch, Names
 from autograder.errors import Line
 from autograder.handles import Handle
-from autograder.inside import wire
+from autograder.inside import messages, packing
 from autograder.inside.places import GPU
 from autograder.inside.tagged import Elsewhere
 from autograder.nested import copies, leaves, map_leaves
@@ -62,16 +62,16 @@ class Placement:
         return f"{self.fault} {self.at} {self.made} {self.left} {self.unable} {tensors}"
 
 
-def placement_of(answer: wire.Placed, line: Callable[[int, int], Line | None]) -> Placement:
-    """The placement that a message tells; raises wire.ProtocolError where it means nothing."""
+def placement_of(answer: messages.Placed, line: Callable[[int, int], Line | None]) -> Placement:
+    """The placement that a message tells; raises messages.ProtocolError where it means nothing."""
 
     def found(place: tuple[int, int] | None) -> Line | None:
         return None if place is None else line(*place)
 
     if len(answer.origins) != len(answer.devices):
-        raise wire.ProtocolError("places of other tensors than there are")
+        raise messages.ProtocolError("places of other tensors than there are")
     tensors = [Standin(*each) for each in zip(answer.devices, map(found, answer.origins), strict=True)]
-    value = wire.unpack(answer.value, tensors, _nothing, _nothing)  # type: ignore[arg-type]
+    value = packing.unpack(answer.value, tensors, _nothing, _nothing)  # type: ignore[arg-type]
     return Placement(value, answer.fault, found(answer.at), found(answer.made), answer.left, answer.unable)
 
 

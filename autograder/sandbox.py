@@ -1,40 +1,25 @@
-"""The box as the grader sees it: its zygote, and channels to its children. Which boxes there are: boxes.py.
+"""The box as the grader sees it: a warm zygote, of which each child is a fork. Which boxes there are: boxes.py.
 
-In each, the child confines itself the same way. Nothing that comes out of a channel is trusted: frames are cut at a
-size, waits end at a deadline, and a child that breaks either is killed.
+In each, the child confines itself the same way; what is said to a child and what it says goes through channel.py.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
 from types import TracebackType
 
 import msgspec
-import torch
 
 from autograder.boxes import ENVIRONMENT, PACKAGE, gpu_environment, last_line, readable_paths, wall
-from autograder.errors import (
-    GraderError,
-    StudentCrash,
-    StudentError,
-    StudentMalformed,
-    StudentMemory,
-    StudentOutput,
-    StudentTimeout,
-)
-from autograder.inside import wire
+from autograder.channel import START_S, Channel
+from autograder.errors import GraderError
 from autograder.inside.confine import Limits
 from autograder.inside.gpu import Gpu
 from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status, Warm
 
-START_S = 120.0  # importing torch from a cold disk
 CONTROL_S = 30.0
 PRELOAD = ("torch.fx.experimental.symbolic_shapes",)  # autograd.grad(grad_outputs=...) wants it, for 0.4 s in each fork
 
@@ -42,9 +27,6 @@ _START = (
     "import sys; sys.path[:0] = [sys.argv[1]]; "
     "from autograder.inside.worker import main; main(int(sys.argv[2]), sys.argv[3])"
 )
-
-
-# --- the zygote
 
 
 class Sandbox:
@@ -151,7 +133,7 @@ class Sandbox:
             theirs.close()
             os.close(writing)
         ours.setblocking(False)
-        return Channel(self, status.pid, ours, reading)
+        return Channel(status.pid, self.limits, self.end, ours, reading)
 
     def end(self, pid: int, dying: bool = False) -> Status:
         """Kills a child if it still lives; how it had ended before that."""
@@ -187,155 +169,3 @@ class Sandbox:
         _, errors = self._process.communicate()
         reason = last_line((errors or b"").decode(errors="replace"))
         return GraderError(f"the box {self.box!r} broke: {reason}; see `autograder doctor`")
-
-
-# --- one child
-
-
-@dataclass
-class Channel:
-    """The socket and the pipe of one child."""
-
-    sandbox: Sandbox
-    pid: int
-    socket: socket.socket
-    pipe: int
-    printed: bytearray = field(default_factory=bytearray)  # the first `kept_bytes` of what it printed
-    printed_bytes: int = 0
-    alive: bool = True
-
-    def close(self, dying: bool = False) -> Status:
-        """Ends the child; how it had ended before that. `dying`: it may be about to end by itself."""
-        if not self.alive:
-            return Status(self.pid)
-        self.alive = False
-        try:
-            ended = self.sandbox.end(self.pid, dying)
-            while self._drain():
-                continue
-        finally:
-            self.socket.close()
-            os.close(self.pipe)
-        return ended
-
-    def send(self, data: bytes, deadline: float) -> None:
-        """Sends a frame; a child that does not read it before the deadline (time.monotonic) is ended.
-
-        So is one that has said something unasked: it would stand for the answer.
-        """
-        self._refuse_unasked()
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[self.socket.send(rest) :]
-            except BlockingIOError:
-                self._wait(deadline, select.POLLOUT)
-            except OSError as error:
-                raise self._died() from error
-
-    def await_start(self) -> None:
-        """Waits until CUDA runs in it; raises GraderError where it does not: our machine's fault, nobody's submission's."""
-        try:
-            message, _ = self.receive(time.monotonic() + START_S)
-        except StudentError as error:
-            raise GraderError(f"a child on the GPU ended before CUDA ran: {error.text}; see docs/gpu.md") from error
-        if not isinstance(message, wire.Started) or message.why:
-            why = message.why if isinstance(message, wire.Started) else "it said something else"
-            self.close()
-            raise GraderError(f"CUDA does not start in the box: {why}; see docs/gpu.md, or use --device cpu")
-
-    def receive(self, deadline: float) -> tuple[wire.ToOutside, list[torch.UntypedStorage]]:
-        """The next message; whatever goes wrong ends the child and is raised as a StudentError."""
-        self._check(deadline)  # a child that always has something to say would never be waited for
-        n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size, deadline))
-        most = self.sandbox.limits.reply_bytes
-        if n_header > wire.MAX_HEADER or n_header + n_body > most:
-            limit = wire.MAX_HEADER if n_header > wire.MAX_HEADER else most
-            raise self._ended(self._too_large(limit))
-        data = self._take(n_header + n_body, deadline)
-        try:
-            return wire.read_outside(data[:n_header]), wire.storages_of(data[n_header:])
-        except wire.ProtocolError as error:
-            raise self._ended(StudentMalformed("RuntimeError", f"the reply is no message: {error}")) from error
-
-    def malformed(self, error: Exception) -> StudentError:
-        """Ends the child because of a reply that is well formed but means nothing, or is too much."""
-        if isinstance(error, wire.SizeError):
-            return self._ended(self._too_large(self.sandbox.limits.reply_bytes))
-        return self._ended(StudentMalformed("RuntimeError", f"the reply means nothing: {error}"))
-
-    def _refuse_unasked(self) -> None:
-        try:
-            said = self.socket.recv(1, socket.MSG_PEEK)
-        except OSError:  # nothing to read; or it is gone, and sending will tell how it went
-            return
-        if said:
-            raise self.malformed(ValueError("it came unasked"))
-
-    def _too_large(self, limit: int) -> StudentOutput:
-        return StudentOutput("OverflowError", f"the reply is larger than {limit >> 20} MB")
-
-    def _take(self, size: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            try:
-                more = self.socket.recv(min(size - len(data), 1 << 20))
-            except BlockingIOError:
-                self._wait(deadline, select.POLLIN)
-                continue
-            except OSError as error:
-                raise self._died() from error
-            if not more:
-                raise self._died()
-            data += more
-        return bytes(data)
-
-    def _wait(self, deadline: float, event: int) -> None:
-        """Returns when the socket is ready; drains the pipe meanwhile."""
-        poll = select.poll()
-        poll.register(self.socket, event)
-        poll.register(self.pipe, select.POLLIN)
-        while True:
-            self._check(deadline)
-            ready = dict(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
-            if self.pipe in ready and not self._drain():
-                poll.unregister(self.pipe)
-            if self.socket.fileno() in ready:
-                return
-
-    def _check(self, deadline: float) -> None:
-        if time.monotonic() < deadline:
-            return
-        if self.close().grown_bytes >= self.sandbox.limits.memory_bytes // 2:  # filling it takes a slow machine that long
-            raise StudentMemory(
-                "MemoryError", "no answer before the deadline, and most of the memory taken that it may take"
-            )
-        raise StudentTimeout("TimeoutError", "no answer before the deadline")
-
-    def _drain(self) -> bool:
-        """Reads once from the pipe; False when nobody can write to it any more."""
-        try:
-            text = os.read(self.pipe, 65_536)
-        except BlockingIOError:
-            return self.alive
-        self.printed += text[: max(self.sandbox.limits.kept_bytes - len(self.printed), 0)]
-        self.printed_bytes += len(text)
-        if self.printed_bytes > self.sandbox.limits.printed_bytes and self.alive:
-            raise self._ended(StudentOutput("RuntimeError", "more text was printed than the limit allows"))
-        return bool(text)
-
-    def _ended(self, error: StudentError) -> StudentError:
-        self.close()
-        return error
-
-    def _died(self) -> StudentError:
-        ended, limits = self.close(dying=True), self.sandbox.limits
-        is_killed = ended.signal == signal.SIGKILL  # by itself, or by a kernel that says no more than this
-        if ended.signal == signal.SIGXCPU or (is_killed and ended.cpu_s >= limits.submission_s):
-            return StudentTimeout("TimeoutError", "the process used more CPU time than a submission may")
-        is_large = ended.grown_bytes >= limits.memory_bytes // 4
-        text = self.printed.decode(errors="replace")
-        if (is_killed and is_large) or (ended.signal == signal.SIGABRT and "bad_alloc" in text):
-            return StudentMemory("MemoryError", "the process was ended for want of memory")
-        name = signal.Signals(ended.signal).name if ended.signal else "exit"
-        return StudentCrash("RuntimeError", f"the process died ({name})")

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from autograder.channel import Channel
 from autograder.errors import (
     GraderError,
     Line,
@@ -26,15 +27,15 @@ from autograder.errors import (
     StudentMissing,
     StudentTimeout,
 )
-from autograder.inside import wire
+from autograder.inside import messages, wire
 from autograder.inside.confine import Limits
 from autograder.oracle import Oracle
 from autograder.program import Program
-from autograder.sandbox import Channel, Sandbox
+from autograder.sandbox import Sandbox
 
 GIVE_UP_AFTER = 2  # time-outs of one function
 
-Reply = tuple[wire.ToOutside, list[torch.UntypedStorage]]
+Reply = tuple[messages.ToOutside, list[torch.UntypedStorage]]
 
 
 @dataclass
@@ -150,16 +151,17 @@ class Session:
         statements = [self.program.statements[number] for number in chosen]
         sent = [(statement.cell, statement.line, statement.source) for statement in statements]
         self._at = -1
-        channel.send(wire.frame(wire.Load(sent, list(self.exercises), list(lost), sorted(self.paid)), []), self._deadline())
+        load = messages.Load(sent, list(self.exercises), list(lost), sorted(self.paid))
+        channel.send(wire.frame(load, []), self._deadline())
         for number in chosen:
             self._at = number
             reply, _ = self._receive(channel, self._deadline())
-            if not isinstance(reply, wire.Ran):
+            if not isinstance(reply, messages.Ran):
                 raise channel.malformed(TypeError("a statement is answered by Ran"))
             if reply.kind:
                 self.problems[number] = _problem(reply, self.program.statements[number].cell)
         reply, _ = self._receive(channel, self._deadline())
-        if not isinstance(reply, wire.Loaded):
+        if not isinstance(reply, messages.Loaded):
             raise channel.malformed(TypeError("the statements are followed by Loaded"))
         return frozenset(reply.found) & set(self.exercises)
 
@@ -197,11 +199,11 @@ class Session:
     def _receive(self, channel: Channel, deadline: float, may_ask: frozenset[str] | None = None) -> Reply:
         while True:
             message, storages = channel.receive(deadline)
-            if not isinstance(message, wire.Ask):
+            if not isinstance(message, messages.Ask):
                 return message, storages
             try:
                 answer = self._oracle.answer(message, storages, may_ask)
-            except wire.ProtocolError as error:
+            except messages.ProtocolError as error:
                 raise channel.malformed(error) from error
             channel.send(answer, deadline)
 
@@ -240,7 +242,7 @@ class Session:
         return Line(cell, number, source[number - 1].strip()[:200]) if 1 <= number <= len(source) else None
 
 
-def _problem(reply: wire.Ran, cell: int) -> StudentError:
+def _problem(reply: messages.Ran, cell: int) -> StudentError:
     """The exception of a statement; `kind` is text from inside, and a student reads it."""
     kind = getattr(builtins, reply.kind, None)
     is_one = isinstance(kind, type) and issubclass(kind, BaseException)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from autograder.inside import wire
+from autograder.inside import messages, packing
 from autograder.session import Session
 from autograder.student import MOST_NOTED, Student
 from autograder.suite import Case
@@ -56,9 +56,9 @@ class Rehearsal:
         return self._watch(test, answers)
 
 
-def with_other_numbers(views: list[wire.View], storages: list[torch.UntypedStorage]) -> list[torch.UntypedStorage]:
+def with_other_numbers(views: list[messages.View], storages: list[torch.UntypedStorage]) -> list[torch.UntypedStorage]:
     """Storages of the same sizes, types and devices with random numbers; whole numbers stay in the range they had."""
-    types = {view.storage: wire.DTYPES[view.dtype] for view in reversed(views)}
+    types = {view.storage: packing.DTYPES[view.dtype] for view in reversed(views)}
     generator = torch.Generator().manual_seed(0)
     return [_other(storage, types[number], generator) for number, storage in enumerate(storages)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import random
 import re
 import socket
 import sys
@@ -11,12 +10,11 @@ import threading
 import traceback
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from autograder.inside import wire
+from autograder.inside import messages, packing, wire
 from autograder.inside.confine import Limits
 from autograder.inside.forbidden import EXPECT, LEARN, NOBODY, UNDER_TEST
 from autograder.inside.gpu import Gpu, is_spent, prepare
@@ -24,22 +22,11 @@ from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
 from autograder.inside.tagged import Elsewhere
+from autograder.inside.traces import Arrived, bytes_of, enter, give_attributes, has_moved, identity, left, set_modes
 
 SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
 _CELL = re.compile(r"<cell (\d+)>")
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """The tensors of a call as they came in, to tell afterwards what became of them."""
-
-    views: list[wire.View]
-    storages: list[torch.UntypedStorage]
-    before: list[torch.Tensor]  # bytes of each storage
-    tensors: list[torch.Tensor]
-    values: tuple[Any, Any]  # args and kwargs, made of these tensors
-    random_state: torch.Tensor
 
 
 class Child:
@@ -65,23 +52,23 @@ class Child:
                 message, storages = self.receive()
             except EOFError:
                 return
-            if isinstance(message, wire.Load):
+            if isinstance(message, messages.Load):
                 self.load(message)
-            elif isinstance(message, wire.Call):
+            elif isinstance(message, messages.Call):
                 self.answer(self.call, message, storages)
-            elif isinstance(message, wire.Vjp):
+            elif isinstance(message, messages.Vjp):
                 self.answer(self.vjp, message, storages)
 
     def start(self, gpu: Gpu) -> None:
         """Starts CUDA and says when it runs, or why it does not."""
-        told = wire.Started()
+        told = messages.Started()
         try:
             prepare(gpu)
         except Exception as error:
-            told.why = f"{type(error).__name__}: {error}"[: wire.MAX_NAME]
+            told.why = f"{type(error).__name__}: {error}"[: messages.MAX_NAME]
         self.socket.sendall(wire.frame(told, []))
 
-    def receive(self) -> tuple[wire.ToInside, list[torch.UntypedStorage]]:
+    def receive(self) -> tuple[messages.ToInside, list[torch.UntypedStorage]]:
         """The next message from outside; EOFError when there will be none."""
         n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size))
         data = self._take(n_header + n_body)
@@ -115,7 +102,7 @@ class Child:
             except (OSError, ValueError):
                 continue
 
-    def load(self, message: wire.Load) -> None:
+    def load(self, message: messages.Load) -> None:
         """Runs the statements in the namespace of a fresh `__main__`, telling the outside after each."""
         audit = sys.audit  # a student can put another one in its place, but not into this frame
         audit(EXPECT, tuple(message.exercises), tuple(message.paid))
@@ -126,27 +113,27 @@ class Child:
         self.space.update({name: Lost(name, self) for name in message.lost})
         future = 0
         for cell, line, source in message.statements:
-            ran = wire.Ran()
+            ran = messages.Ran()
             try:
                 future = run_statement(cell, line, source, self.space, future)
             except BaseException as error:
                 raised = _raised(error)
-                ran = wire.Ran(raised.kind, raised.text, raised.memory)
+                ran = messages.Ran(raised.kind, raised.text, raised.memory)
             self.flush()
             self.socket.sendall(wire.frame(ran, []))
         self.space.update({name: Lost(name, self) for name in message.lost})  # also over an answer that is wrong
         self.exercises = frozenset(message.exercises)
         audit(LEARN, {name: self.space[name] for name in message.exercises if name in self.space})
         found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]
-        self.socket.sendall(wire.frame(wire.Loaded(found), []))
+        self.socket.sendall(wire.frame(messages.Loaded(found), []))
 
-    def call(self, message: wire.Call, storages: list[torch.UntypedStorage]) -> bytes:
+    def call(self, message: messages.Call, storages: list[torch.UntypedStorage]) -> bytes:
         """Calls what the message names; the answer's bytes."""
         for number in message.dropped:
             self.calls.pop(number, None)
-        tensors = wire.build(message.views, storages, self.limits.reply_bytes)
-        before = [_bytes(storage).clone() for storage in storages]
-        _give_attributes(tensors, message.views)
+        tensors = packing.build(message.views, storages, self.limits.reply_bytes)
+        before = [bytes_of(storage).clone() for storage in storages]
+        give_attributes(tensors, message.views)
         arguments = [module for module in message.modules if message.target != f"#{module.number}"]
         self.modules.receive(arguments, tensors)
         args, kwargs = self.unpack(message.args, tensors), self.unpack(message.kwargs, tensors)
@@ -154,47 +141,47 @@ class Child:
         self._put_under_test(message.target)
         if message.elsewhere:
             return self._placed(message, target, (args, kwargs), tensors)
-        arrived = Arrived(message.views, storages, before, tensors, (args, kwargs), _enter(message.state))
-        containers = _identity(arrived.values)
+        arrived = Arrived(message.views, storages, before, tensors, (args, kwargs), enter(message.state))
+        containers = identity(arrived.values)
         try:
             result = target(*args, **kwargs)
-            state = _left(message.state, arrived.random_state)
+            state = left(message.state, arrived.random_state)
         finally:
-            _set_modes(wire.State())
-        return self.returned(message, result, arrived, state, _identity(arrived.values) != containers)
+            set_modes(messages.State())
+        return self.returned(message, result, arrived, state, identity(arrived.values) != containers)
 
     def _placed(
-        self, message: wire.Call, target: Callable[..., Any], values: tuple[Any, Any], tensors: list[torch.Tensor]
+        self, message: messages.Call, target: Callable[..., Any], values: tuple[Any, Any], tensors: list[torch.Tensor]
     ) -> bytes:
         """The answer to a call on tagged tensors: where its results are."""
         modules = [self.modules[module.number] for module in message.modules]
-        _enter(message.state)
+        enter(message.state)
         self.elsewhere = Elsewhere(_line_of, self.tagged)
         try:
             return wire.frame(self.elsewhere.run(target, *values, tensors, modules), [])
         finally:
             self.elsewhere = None
-            _set_modes(wire.State())
+            set_modes(messages.State())
 
     def unpack(self, tree: object, tensors: list[torch.Tensor]) -> Any:
         """A value of a message from outside."""
-        return wire.unpack(tree, tensors, self.modules.__getitem__, _foreign)
+        return packing.unpack(tree, tensors, self.modules.__getitem__, _foreign)
 
     def returned(
-        self, message: wire.Call, result: object, arrived: Arrived, state: wire.State, has_other_content: bool
+        self, message: messages.Call, result: object, arrived: Arrived, state: messages.State, has_other_content: bool
     ) -> bytes:
         """The answer to a call: its result, and the arguments where they are no longer what they were."""
-        packer = wire.Packer(self.modules.number_of)
+        packer = packing.Packer(self.modules.number_of)
         numbers = {id(tensor): number for number, tensor in enumerate(arrived.tensors)}
         value = packer.value(result)
         results = list(packer.tensors)
         same = [numbers.get(id(tensor), -1) for tensor in results]
-        answer = wire.Returned(self.counter, value, packer.views, same, state)
+        answer = messages.Returned(self.counter, value, packer.views, same, state)
         for number, (old, now) in enumerate(zip(arrived.before, arrived.storages, strict=True)):
-            if not torch.equal(old, _bytes(now)):
+            if not torch.equal(old, bytes_of(now)):
                 answer.written.append((number, packer.storage(now)))
         for number, tensor in enumerate(arrived.tensors):
-            if _has_moved(tensor, arrived.views[number], arrived.storages):
+            if has_moved(tensor, arrived.views[number], arrived.storages):
                 answer.moved.append((number, packer.tensor(tensor.detach())))
             gradient = tensor.grad if tensor.is_leaf else None
             answer.arguments.append((tensor.requires_grad, -1 if gradient is None else packer.tensor(gradient)))
@@ -216,10 +203,10 @@ class Child:
             target = next((name for name in sorted(self.exercises) if name in kinds), "")
         sys.audit(UNDER_TEST, target if target in self.exercises else NOBODY)
 
-    def vjp(self, message: wire.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
+    def vjp(self, message: messages.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
         """Gradients at the arguments of an earlier call, for gradients that arrive at its results."""
         tensors, results = self.calls[message.call]
-        arriving = wire.build(message.views, storages, self.limits.reply_bytes)
+        arriving = packing.build(message.views, storages, self.limits.reply_bytes)
         gradients = torch.autograd.grad(
             [results[number] for number in message.results],
             [tensors[number] for number in message.wanted],
@@ -227,9 +214,9 @@ class Child:
             retain_graph=True,
             allow_unused=True,
         )
-        packer = wire.Packer()
+        packer = packing.Packer()
         numbers = [-1 if gradient is None else packer.tensor(gradient) for gradient in gradients]
-        return packer.frame(wire.Gradients(numbers, packer.views))
+        return packer.frame(messages.Gradients(numbers, packer.views))
 
 
 def _line_of(frame: types.FrameType) -> tuple[int, int] | None:
@@ -246,64 +233,11 @@ def _foreign(kind: str) -> object:
     raise TypeError(f"a {kind} cannot travel into the box")
 
 
-def _identity(value: object) -> object:
-    """Which things stand where in a nest of lists, tuples and dicts."""
-    if isinstance(value, list | tuple):
-        return [_identity(item) for item in value]
-    if isinstance(value, dict):
-        return [(key, _identity(item)) for key, item in value.items()]
-    return id(value)
-
-
-def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
-    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-
-
-def _give_attributes(tensors: list[torch.Tensor], views: list[wire.View]) -> None:
-    """Gives arguments the `requires_grad` and `.grad` that they have outside."""
-    for tensor, view in zip(tensors, views, strict=True):
-        tensor.requires_grad_(view.requires_grad)
-        tensor.grad = tensors[view.grad] if view.grad >= 0 else None
-
-
-def _has_moved(tensor: torch.Tensor, view: wire.View, storages: list[torch.UntypedStorage]) -> bool:
-    now = (list(tensor.shape), list(tensor.stride()), tensor.storage_offset(), tensor.dtype)
-    same_place = tensor.untyped_storage().data_ptr() == storages[view.storage].data_ptr()
-    return now != (view.shape, view.stride, view.offset, wire.DTYPES[view.dtype]) or not same_place
-
-
-def _enter(state: wire.State) -> torch.Tensor:
-    """Makes global state what it is outside; returns the state of torch's generator."""
-    _set_modes(state)
-    torch.default_generator.manual_seed(state.seed)  # torch.manual_seed notes a traceback for each idle accelerator
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(state.seed)
-    random.seed(state.seed)
-    return torch.get_rng_state()
-
-
-def _set_modes(state: wire.State) -> None:
-    torch.set_default_dtype(wire.DTYPES[state.dtype])
-    torch.set_default_device(None if state.device == "cpu" else state.device)
-    torch.set_grad_enabled(state.grad)
-
-
-def _left(state: wire.State, random_state: torch.Tensor) -> wire.State:
-    """Global state as a call leaves it."""
-    return wire.State(
-        str(torch.get_default_dtype()).removeprefix("torch."),
-        torch.is_grad_enabled(),
-        str(torch.get_default_device()),
-        state.seed,
-        not torch.equal(torch.get_rng_state(), random_state),
-    )
-
-
-def _raised(error: BaseException) -> wire.Raised:
+def _raised(error: BaseException) -> messages.Raised:
     """An exception as the outside may know it: a built-in type, its text, the student's lines."""
     kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == "builtins")
     try:
-        text = str(error)[: wire.MAX_TEXT].encode(errors="replace").decode()
+        text = str(error)[: messages.MAX_TEXT].encode(errors="replace").decode()
     except BaseException as second:
         text = f"(its text could not be had: {type(second).__name__})"
     lines = []
@@ -313,4 +247,4 @@ def _raised(error: BaseException) -> wire.Raised:
     if isinstance(error, SyntaxError) and (cell := _CELL.fullmatch(error.filename or "")):
         lines.append((int(cell[1]), error.lineno or 1))
     memory = isinstance(error, MemoryError) or bool(isinstance(error, RuntimeError) and _NO_MEMORY.search(text))
-    return wire.Raised(kind, text, lines[-20:], memory, is_spent=is_spent(error))
+    return messages.Raised(kind, text, lines[-20:], memory, is_spent=is_spent(error))

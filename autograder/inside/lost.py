@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from autograder.inside import wire
+from autograder.inside import messages, packing
 
 if TYPE_CHECKING:
     from autograder.inside.child import Child
@@ -24,9 +24,9 @@ class Lost:
         return self._ask(*args, **kwargs) if elsewhere is None else elsewhere.aside(self, self._ask, args, kwargs)
 
     def _ask(self, *args: Any, **kwargs: Any) -> Any:
-        packer = wire.Packer()
+        packer = packing.Packer()
         named = {name: _speakable(value) for name, value in kwargs.items()}
-        ask = wire.Ask(self.__name__, packer.value(tuple(map(_speakable, args))), packer.value(named), packer.views)
+        ask = messages.Ask(self.__name__, packer.value(tuple(map(_speakable, args))), packer.value(named), packer.views)
         tensors = list(packer.tensors)
         kept: dict[str, Any] = {}
 
@@ -50,12 +50,12 @@ class Lost:
 
     def _gradients(
         self,
-        answer: wire.Returned,
+        answer: messages.Returned,
         tensors: list[torch.Tensor],
         needed: tuple[bool, ...],
         gradients: tuple[torch.Tensor | None, ...],
     ) -> tuple[torch.Tensor | None, ...]:
-        packer = wire.Packer()
+        packer = packing.Packer()
         arriving = [
             number
             for number, gradient in enumerate(gradients)
@@ -63,7 +63,7 @@ class Lost:
         ]
         wanted = [number for number in range(len(tensors)) if needed[number]]
         sent = [packer.tensor(gradients[number]) for number in arriving]  # type: ignore[arg-type]
-        ask = wire.Ask(self.__name__, [], [], packer.views, answer.call, arriving, sent, wanted)
+        ask = messages.Ask(self.__name__, [], [], packer.views, answer.call, arriving, sent, wanted)
         back, built = self._exchange(packer.frame(ask))
         found: dict[int, torch.Tensor | None] = {
             number: None if tensor < 0 else built[tensor] for number, tensor in zip(wanted, back.tensors, strict=True)
@@ -74,12 +74,12 @@ class Lost:
         with self._child.lock:
             self._child.socket.sendall(data)
             answer, storages = self._child.receive()
-        if isinstance(answer, wire.Refused):
+        if isinstance(answer, messages.Refused):
             kind = getattr(builtins, answer.kind, RuntimeError)
             raise kind(answer.text)
         if kept is not None:
             kept["answer"] = answer
-        return answer, wire.build(answer.views, storages, self._child.limits.reply_bytes)  # type: ignore[union-attr]
+        return answer, packing.build(answer.views, storages, self._child.limits.reply_bytes)  # type: ignore[union-attr]
 
 
 def _speakable(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.func import functional_call
 
-from autograder.inside import wire
+from autograder.inside import messages, packing
 
 BUILTIN = ("MultiheadAttention", "Linear", "Sequential", "Embedding", "LayerNorm", "ModuleList", "RNN")
 
@@ -34,7 +34,7 @@ class Modules:
         self._known[number] = value
         return number
 
-    def target(self, name: str, given: dict[str, Any], sent: list[wire.Module], tensors: list[torch.Tensor]) -> Any:
+    def target(self, name: str, given: dict[str, Any], sent: list[messages.Module], tensors: list[torch.Tensor]) -> Any:
         """What a call calls: an exercise, a built-in module's class ("torch.nn.Linear"), or a module ("#3")."""
         if name.startswith("#"):
             number = int(name[1:])
@@ -47,7 +47,7 @@ class Modules:
             return getattr(torch.nn, name.removeprefix("torch.nn."))
         return given[name]
 
-    def receive(self, sent: list[wire.Module], tensors: list[torch.Tensor]) -> None:
+    def receive(self, sent: list[messages.Module], tensors: list[torch.Tensor]) -> None:
         """Writes the state that came along into the modules that are arguments of a call."""
         for state in sent:
             module = self._known[state.number]
@@ -60,16 +60,16 @@ class Modules:
                     mine.requires_grad_(value.requires_grad)
                     mine.grad = value.grad
 
-    def state(self, number: int, packer: wire.Packer) -> wire.Module:
+    def state(self, number: int, packer: packing.Packer) -> messages.Module:
         """The state of a module as it is now, its tensors put into `packer`."""
         module = self._known[number]
         own = module.state_dict(keep_vars=True)
         parameters = [name for name, value in own.items() if isinstance(value, torch.nn.Parameter)]
         numbers = [packer.tensor(value) for value in own.values()]
-        return wire.Module(number, list(own), numbers, module.training, parameters)
+        return messages.Module(number, list(own), numbers, module.training, parameters)
 
 
-def _prepare(module: torch.nn.Module, state: wire.Module, tensors: list[torch.Tensor]) -> None:
+def _prepare(module: torch.nn.Module, state: messages.Module, tensors: list[torch.Tensor]) -> None:
     """Mode, dtype and device as they are outside; `to` reaches buffers that are not in the state dict as well."""
     module.train(state.training)
     floating = [tensors[number] for number in state.tensors if tensors[number].is_floating_point()]

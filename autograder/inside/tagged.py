@@ -6,7 +6,7 @@
 
 A tag belongs to a storage, as a device does (places.py). The tensors stay plain CPU tensors, so values, strides,
 autograd, `.item()` and branches on data are what they always are. Enters: a function and its arguments. Leaves: a
-`wire.Placed`, which says for each tensor of the result where it is, or which line of the student's brought two
+`messages.Placed`, which says for each tensor of the result where it is, or which line of the student's brought two
 devices together, or why it cannot be said. What CUDA allows is allowed: tensors without dimensions beside others,
 indices on the CPU, `copy_` and assignment across devices.
 
@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from autograder.inside import placing, wire
+from autograder.inside import messages, packing, placing
 from autograder.inside.places import GPU, Line, Places
 from autograder.inside.special import HANDLERS, Handler, asked_by_torch
 
@@ -46,7 +46,7 @@ class Elsewhere(TorchFunctionMode):
         handler: Handler = HANDLERS.get(func, Places.compute)
         return handler(self.places, func, args, kwargs or {})
 
-    def run(self, function: Callable[..., Any], args: Any, kwargs: Any, tensors: Any, modules: Any) -> wire.Placed:
+    def run(self, function: Callable[..., Any], args: Any, kwargs: Any, tensors: Any, modules: Any) -> messages.Placed:
         """Calls it with all of `tensors` tagged, and `modules` moved to the GPU as `module.to` does."""
         for tensor in tensors:
             self.places.tag(tensor)
@@ -75,21 +75,21 @@ class Elsewhere(TorchFunctionMode):
         self.places.settle(result, on_gpu=names_gpu or any(map(self.places.is_on_gpu, tensors)))
         return result
 
-    def _raised(self, error: Exception) -> wire.Placed:
+    def _raised(self, error: Exception) -> messages.Placed:
         seen, chain = error, [error]
         while (seen := seen.__cause__ or seen.__context__) and len(chain) < 20:  # type: ignore[assignment]
             chain.append(seen)
         fault = next((fault for fault in self.places.faults if any(fault.raised is each for each in chain)), None)
         if fault is None or self._has_threads:
-            return wire.Placed(unable=type(error).__name__[:100])
-        return wire.Placed(fault=fault.what, at=fault.at, made=fault.made)
+            return messages.Placed(unable=type(error).__name__[:100])
+        return messages.Placed(fault=fault.what, at=fault.at, made=fault.made)
 
-    def _returned(self, result: object, modules: Any) -> wire.Placed:
-        packer = wire.Packer()
+    def _returned(self, result: object, modules: Any) -> messages.Placed:
+        packer = packing.Packer()
         value = packer.value(result)
         if self._has_threads:
-            return wire.Placed(unable="threads")
-        answer = wire.Placed(value=value, devices=[self.places.device_of(tensor) for tensor in packer.tensors])
+            return messages.Placed(unable="threads")
+        answer = messages.Placed(value=value, devices=[self.places.device_of(tensor) for tensor in packer.tensors])
         answer.origins = [self.places.made(tensor) for tensor in packer.tensors]
         held = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         left = next((tensor for tensor in held if not self.places.is_on_gpu(tensor)), None)

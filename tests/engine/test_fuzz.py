@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from autograder.channel import Channel
 from autograder.comparing import Mismatch, check_types, kind, paired
 from autograder.errors import StudentError
 from autograder.handles import Handle
-from autograder.inside import wire
+from autograder.inside import messages, packing, wire
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Status
 from autograder.program import Answer, Program, Statement
-from autograder.sandbox import Channel
 from autograder.session import Session
 from autograder.student import Student
 
@@ -47,15 +47,15 @@ class Liar:
     rng: random.Random
     frames: int = 0
     late: bytes = b""  # what should have been said before
-    calls: dict[int, wire.Call] = field(default_factory=dict)
+    calls: dict[int, messages.Call] = field(default_factory=dict)
     waiting: list[bytes] = field(default_factory=list)  # frames that follow the answer to an Ask
 
     def answer(self, request):
         """What to say to a request: bytes, and None after them to hang up."""
-        if isinstance(request, wire.Load) and not request.statements:  # no student's code ran in this child
+        if isinstance(request, messages.Load) and not request.statements:  # no student's code ran in this child
             self.frames += 1
             return self.honest(request)[0], False
-        if isinstance(request, wire.Load | wire.Call | wire.Vjp):
+        if isinstance(request, messages.Load | messages.Call | messages.Vjp):
             frames = self.honest(request)
             if self.rng.random() < 0.2:
                 frames[:0] = [self.ask() for _ in range(self.rng.randint(1, 3))]
@@ -74,21 +74,22 @@ class Liar:
 
     def honest(self, request):
         """The frames that a child would send."""
-        if isinstance(request, wire.Load):
-            return [wire.frame(wire.Ran(), [])] * len(request.statements) + [wire.frame(wire.Loaded(["f", "Net"]), [])]
-        packer = wire.Packer()
-        if isinstance(request, wire.Call) and request.elsewhere:
-            return [wire.frame(wire.Placed({"u": [{"t": 0}, 1.5]}, ["cuda:0"], [None]), [])]
-        if isinstance(request, wire.Vjp):
+        if isinstance(request, messages.Load):
+            ran = [wire.frame(messages.Ran(), [])] * len(request.statements)
+            return [*ran, wire.frame(messages.Loaded(["f", "Net"]), [])]
+        packer = packing.Packer()
+        if isinstance(request, messages.Call) and request.elsewhere:
+            return [wire.frame(messages.Placed({"u": [{"t": 0}, 1.5]}, ["cuda:0"], [None]), [])]
+        if isinstance(request, messages.Vjp):
             views = self.calls[request.call].views if request.call in self.calls else []
             numbers = [packer.tensor(self.like(views[each])) if each < len(views) else -1 for each in request.wanted]
-            return [packer.frame(wire.Gradients(numbers, packer.views))]
+            return [packer.frame(messages.Gradients(numbers, packer.views))]
         if self.rng.random() < 0.1:
-            return [wire.frame(wire.Raised("ValueError", "no", [(1, 1), (9, 99)]), [])]
+            return [wire.frame(messages.Raised("ValueError", "no", [(1, 1), (9, 99)]), [])]
         return [packer.frame(self.returned(request, packer))]
 
     def like(self, view):
-        return torch.ones(view.shape, dtype=wire.DTYPES[view.dtype])
+        return torch.ones(view.shape, dtype=packing.DTYPES[view.dtype])
 
     def returned(self, call, packer):
         """A result that has something of everything, and an honest account of the arguments."""
@@ -99,10 +100,10 @@ class Liar:
         value = packer.value({"m": 0} if call.target == "Net" else result)
         same = [-1] * len(packer.views)
         arguments = [(view.requires_grad, -1) for view in call.views]
-        answer = wire.Returned(number, value, packer.views, same, wire.State(), arguments=arguments)
+        answer = messages.Returned(number, value, packer.views, same, messages.State(), arguments=arguments)
         if call.target == "Net" or call.modules:
             weights = packer.tensor(torch.ones(3, requires_grad=True))
-            answer.modules = [wire.Module(0, ["w"], [weights], True, ["w"])]
+            answer.modules = [messages.Module(0, ["w"], [weights], True, ["w"])]
             answer.value = {"m": 0} if call.target == "Net" else value
         if call.views and self.rng.random() < 0.2:
             view = call.views[0]
@@ -111,11 +112,11 @@ class Liar:
 
     def ask(self):
         """A question about the exercise that was lost."""
-        packer = wire.Packer()
+        packer = packing.Packer()
         tree = packer.value((torch.ones(2, requires_grad=self.rng.random() < 0.5),))
         vjp = self.rng.choice([-1, -1, 0, 1, 7])
         numbers = [0] if vjp >= 0 else []
-        return packer.frame(wire.Ask("lost", tree, {"d": []}, packer.views, vjp, numbers, numbers, numbers))
+        return packer.frame(messages.Ask("lost", tree, {"d": []}, packer.views, vjp, numbers, numbers, numbers))
 
     # --- what goes wrong
 
@@ -163,14 +164,15 @@ class Liar:
         return wire.LENGTHS.pack(len(filled), len(body)) + filled + body
 
 
-SIZES = (0, 1, 7, 255, 1 << 16, (1 << 20) - 1, 1 << 20, wire.MAX_HEADER, wire.MAX_HEADER + 1, (1 << 32) - 1)
+SIZES = (0, 1, 7, 255, 1 << 16, (1 << 20) - 1, 1 << 20, messages.MAX_HEADER, messages.MAX_HEADER + 1, (1 << 32) - 1)
 OTHERS = [
-    wire.Ran(), wire.Ran("SystemExit", "x"), wire.Loaded([]), wire.Loaded(["f"] * 2000), wire.Gradients([], []),
-    wire.Placed(unable="x"), wire.Gradients([-1] * 9, []),
-    wire.Raised("KeyboardInterrupt", "", []), wire.Raised("MemoryError", "x", [], memory=True),
-    wire.Raised("ExceptionGroup", "x", []), wire.Raised("UnicodeDecodeError", "\0", [(0, 0)]), wire.Refused("E", ""),
-    wire.Raised("RuntimeError", "x", [], forbidden="softmax"), wire.Load([(1, 1, "x = 1")], ["f"], []),
-    wire.Ask("os.system", [], {"d": []}, []), wire.Ask("lost", {"u": []}, {"d": []}, []),
+    messages.Ran(), messages.Ran("SystemExit", "x"), messages.Loaded([]), messages.Loaded(["f"] * 2000),
+    messages.Gradients([], []), messages.Placed(unable="x"), messages.Gradients([-1] * 9, []),
+    messages.Raised("KeyboardInterrupt", "", []), messages.Raised("MemoryError", "x", [], memory=True),
+    messages.Raised("ExceptionGroup", "x", []), messages.Raised("UnicodeDecodeError", "\0", [(0, 0)]),
+    messages.Refused("E", ""), messages.Raised("RuntimeError", "x", [], forbidden="softmax"),
+    messages.Load([(1, 1, "x = 1")], ["f"], []),
+    messages.Ask("os.system", [], {"d": []}, []), messages.Ask("lost", {"u": []}, {"d": []}, []),
 ]  # fmt: skip
 COLLIDING = {"d": [[{"i": str(number * ((1 << 61) - 1))}, 0] for number in range(1000)]}
 
@@ -313,7 +315,7 @@ class Box:
     def child(self):
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.liar.late = b""  # another process
-        return Channel(self, 0, Socket(self.liar, writing), reading)
+        return Channel(0, self.limits, self.end, Socket(self.liar, writing), reading)
 
     def end(self, pid, dying=False):
         return Status(pid, self.liar.rng.choice((0, 9, 6, 11, 24)) if dying else 0)

@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from autograder.boxes import available_boxes, gpu_nodes, wall
+from autograder.channel import Channel
 from autograder.collection import Submission
 from autograder.course import Course
 from autograder.doctor import fall_back
 from autograder.errors import GraderError
 from autograder.gpu import on_gpu
 from autograder.grader import Grader
-from autograder.inside import wire
+from autograder.inside import messages, packing, wire
 from autograder.inside.confine import Limits
 from autograder.inside.gpu import Gpu, is_spent, settle
 from autograder.misconception import answers_in
-from autograder.sandbox import Channel, Sandbox
+from autograder.sandbox import Sandbox
 from autograder.tolerance import unit
 
 ROOT = Path(__file__).parents[2]
@@ -34,18 +35,18 @@ needs_gpu = [
 @pytest.fixture
 def far(monkeypatch):
     """A stand-in for a GPU on the wire: storages that go there become meta storages, so that a move can be seen."""
-    real = wire._device
-    monkeypatch.setattr(wire, "_device", lambda name: torch.device("meta") if name == "cuda:0" else real(name))
+    real = packing._device
+    monkeypatch.setattr(packing, "_device", lambda name: torch.device("meta") if name == "cuda:0" else real(name))
 
 
 def arrived(*tensors, device="cuda:0"):
     """Tensors after they were packed, sent to a device and built there; and their storages."""
-    packer = wire.Packer()
+    packer = packing.Packer()
     packer.value(list(tensors))
     for view in packer.views:
         view.device = device
     storages = wire.storages_of(packer.frame(None)[wire.LENGTHS.size + len(b"null") :])
-    return wire.build(packer.views, storages, 1 << 20), storages
+    return packing.build(packer.views, storages, 1 << 20), storages
 
 
 @pytest.mark.usefixtures("far")
@@ -62,11 +63,11 @@ def test_views_of_one_storage_share_it_on_the_gpu():
 @pytest.mark.usefixtures("far")
 def test_a_storage_is_on_one_device():
     """Views that say otherwise are no message."""
-    packer, x = wire.Packer(), torch.arange(4.0)
+    packer, x = packing.Packer(), torch.arange(4.0)
     packer.value([x, x[1:]])
     packer.views[1].device = "cuda:0"
-    with pytest.raises(wire.ProtocolError, match="two devices"):
-        wire.build(packer.views, [x.untyped_storage()], 1 << 20)
+    with pytest.raises(messages.ProtocolError, match="two devices"):
+        packing.build(packer.views, [x.untyped_storage()], 1 << 20)
 
 
 # --- the box with a GPU, as far as it shows without one: stand-in nodes, and the rules themselves

@@ -647,7 +647,8 @@ def test_a_lie_about_the_place_gains_no_more_than_that_test(grader, tmp_path):
 FORGED = """
 def pairwise_dot_products(X, Y):
     import sys
-    child, wire = (next(m for n, m in sys.modules.items() if n.endswith(each)) for each in ("inside.child", "inside.wire"))
+    names = "inside.child", "inside.wire", "inside.messages"
+    child, wire, messages = (next(m for n, m in sys.modules.items() if n.endswith(each)) for each in names)
     child.Child._placed = lambda self, *args: wire.frame({answer}, [])
     return X @ Y.mT
 """
@@ -656,8 +657,9 @@ def pairwise_dot_products(X, Y):
 @pytest.mark.parametrize(
     "answer",
     [
-        "wire.Ran()", "wire.Placed(devices=['cuda:0'])", "wire.Placed(value={'t': 7}, devices=['cuda:0'], origins=[None])",
-        "wire.Placed(value=[[]] * 9)", "wire.Placed(fault='x' * 400, at=(10**9, 3), made=(-1, -1))", "'nonsense'",
+        "messages.Ran()", "messages.Placed(devices=['cuda:0'])",
+        "messages.Placed(value={'t': 7}, devices=['cuda:0'], origins=[None])",
+        "messages.Placed(value=[[]] * 9)", "messages.Placed(fault='x' * 400, at=(10**9, 3), made=(-1, -1))", "'nonsense'",
     ],
 )  # fmt: skip
 def test_a_forged_answer_breaks_nothing(grader, tmp_path, answer):

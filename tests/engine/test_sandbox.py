@@ -14,7 +14,7 @@ import pytest
 from autograder import boxes
 from autograder.course import Course
 from autograder.errors import GraderError, StudentCrash, StudentError, StudentOutput, StudentTimeout
-from autograder.inside import wire
+from autograder.inside import messages, wire
 from autograder.inside.confine import Limits
 from autograder.sandbox import Sandbox
 
@@ -311,12 +311,12 @@ def test_the_box_ends_with_the_grader(box):
     code = f"""
 import sys; sys.path[:0] = [{str(ROOT)!r}]
 import time
-from autograder.inside import wire
+from autograder.inside import messages, wire
 from autograder.inside.worker import Warm
 from autograder.sandbox import PRELOAD, Sandbox
 sandbox = Sandbox({box!r}, warm=Warm(list(PRELOAD), judged=[{mark!r}]))
 channel = sandbox.child()
-channel.send(wire.frame(wire.Load([(1, 1, "while True: pass")], [], []), []), time.monotonic() + 5)
+channel.send(wire.frame(messages.Load([(1, 1, "while True: pass")], [], []), []), time.monotonic() + 5)
 time.sleep(0.3)
 print("running", flush=True)
 time.sleep(60)
@@ -341,12 +341,12 @@ def test_ctrl_c_ends_the_box_in_order():
     code = f"""
 import sys; sys.path[:0] = [{str(ROOT)!r}]
 import time
-from autograder.inside import wire
+from autograder.inside import messages, wire
 from autograder.inside.worker import Warm
 from autograder.sandbox import PRELOAD, Sandbox
 with Sandbox("landlock", warm=Warm(list(PRELOAD), judged=[{mark!r}])) as sandbox:
     channel = sandbox.child()
-    channel.send(wire.frame(wire.Load([(1, 1, "while True: pass")], [], []), []), time.monotonic() + 5)
+    channel.send(wire.frame(messages.Load([(1, 1, "while True: pass")], [], []), []), time.monotonic() + 5)
     print("running", flush=True)
     try:
         channel.receive(time.monotonic() + 60)
@@ -392,8 +392,8 @@ def test_a_box_that_broke_is_started_anew(box, monkeypatch):
             sandbox.child()
         channel.close()
         fresh = sandbox.child()
-        fresh.send(wire.frame(wire.Load([], [], []), []), time.monotonic() + 5)
-        assert fresh.receive(time.monotonic() + 5)[0] == wire.Loaded([])
+        fresh.send(wire.frame(messages.Load([], [], []), []), time.monotonic() + 5)
+        assert fresh.receive(time.monotonic() + 5)[0] == messages.Loaded([])
         channel.close()
         fresh.close()
 
@@ -421,7 +421,7 @@ def channel(sandbox):
 def run(channel, *statements, seconds=5.0):
     """Sends statements to be run; returns the deadline."""
     deadline = time.monotonic() + seconds
-    message = wire.Load([(1, 1, statement) for statement in statements], [], [])
+    message = messages.Load([(1, 1, statement) for statement in statements], [], [])
     channel.send(wire.frame(message, []), deadline)
     return deadline
 
@@ -443,7 +443,7 @@ def test_a_child_that_never_stops_talking_ends_at_the_deadline(channel):
 
     def listen():
         while True:
-            assert channel.receive(started + 0.3)[0] == wire.Ran()
+            assert channel.receive(started + 0.3)[0] == messages.Ran()
 
     with pytest.raises(StudentTimeout):
         listen()
@@ -502,8 +502,8 @@ def test_printed_text_is_kept_up_to_a_limit(channel, sandbox):
 def test_a_child_may_close_its_streams(channel):
     """Closed and replaced streams are the student's matter."""
     deadline = run(channel, "import os, sys; sys.stdout.close(); os.close(2); os.close(0); sys.stderr = None")
-    assert channel.receive(deadline)[0] == wire.Ran()
-    assert channel.receive(deadline)[0] == wire.Loaded([])
+    assert channel.receive(deadline)[0] == messages.Ran()
+    assert channel.receive(deadline)[0] == messages.Loaded([])
 
 
 def test_cpu_time_is_limited(sandbox, monkeypatch):

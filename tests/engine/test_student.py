@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autograder.errors import StudentCrash, StudentError, StudentMissing, StudentTimeout
-from autograder.student import Foreign
+from autograder.outlines import Foreign
 
 SOFTMAX = """
 import torch

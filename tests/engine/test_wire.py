@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from autograder.inside import wire
-from autograder.inside.wire import ProtocolError, View
+from autograder.inside import messages, packing, wire
+from autograder.inside.messages import ProtocolError, View
 
 LIMIT = 1 << 20
 
@@ -27,11 +27,11 @@ def no_module(number):
 
 def across(value):
     """A value as it arrives on the other side."""
-    packer = wire.Packer()
+    packer = packing.Packer()
     tree = json.loads(json.dumps(packer.value(value)))
-    data = packer.frame(wire.Returned(0, tree, packer.views, [], wire.State()))
+    data = packer.frame(messages.Returned(0, tree, packer.views, [], messages.State()))
     message, storages = parted(data)
-    return wire.unpack(message.value, wire.build(message.views, storages, LIMIT), no_module, foreign)
+    return packing.unpack(message.value, packing.build(message.views, storages, LIMIT), no_module, foreign)
 
 
 def parted(data, read=wire.read_outside):
@@ -62,7 +62,7 @@ def test_nan_arrives():
     assert math.isnan(across([math.nan])[0])
 
 
-@pytest.mark.parametrize("dtype", wire.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", packing.DTYPES.values(), ids=str)
 @pytest.mark.parametrize(
     "shape", [(), (0,), (1,), (3,), (2, 0, 4), (2, 3), (1, 1, 2, 2)], ids=lambda shape: "x".join(map(str, shape))
 )
@@ -111,7 +111,7 @@ def test_a_grad_and_its_flag_travel_as_facts():
     """`requires_grad` and `.grad` are said in the view, with the gradient as a tensor of the message."""
     x = torch.ones(2, requires_grad=True)
     (3 * x).sum().backward()
-    packer = wire.Packer()
+    packer = packing.Packer()
     packer.value(x)
     assert packer.views[0].requires_grad
     assert packer.views[packer.views[0].grad].shape == [2]
@@ -165,7 +165,7 @@ def test_depth_has_an_end():
 def test_a_tree_that_is_no_value_is_refused(tree):
     """Every kind with content that it does not have, and depth without end."""
     with pytest.raises(ProtocolError):
-        wire.unpack(tree, [torch.zeros(2, 2)], no_module, foreign)
+        packing.unpack(tree, [torch.zeros(2, 2)], no_module, foreign)
 
 
 GOOD = {"storage": 0, "dtype": "float32", "shape": [2, 2], "stride": [2, 1], "offset": 0}
@@ -187,28 +187,28 @@ GOOD = {"storage": 0, "dtype": "float32", "shape": [2, 2], "stride": [2, 1], "of
 def test_a_view_that_cannot_be_is_refused(change):
     """Beyond its storage, negative, overflowing, expanded to terabytes, on a device that is not here."""
     storage = torch.zeros(4).untyped_storage()
-    assert wire.build([View(**GOOD)], [storage], LIMIT)[0].shape == (2, 2)
+    assert packing.build([View(**GOOD)], [storage], LIMIT)[0].shape == (2, 2)
     with pytest.raises(ProtocolError):
-        wire.build([View(**{**GOOD, **change})], [storage], LIMIT)
+        packing.build([View(**{**GOOD, **change})], [storage], LIMIT)
 
 
 def test_many_views_together_are_limited():
     """Each tensor may expand to the limit, but not all of them."""
     big = View(**{**GOOD, "shape": [LIMIT // 8, 1], "stride": [0, 0]})
-    assert len(wire.build([big, big], [torch.zeros(4).untyped_storage()], LIMIT)) == 2
+    assert len(packing.build([big, big], [torch.zeros(4).untyped_storage()], LIMIT)) == 2
     with pytest.raises(ProtocolError, match="together"):
-        wire.build([big] * 1000, [torch.zeros(4).untyped_storage()], LIMIT)
+        packing.build([big] * 1000, [torch.zeros(4).untyped_storage()], LIMIT)
     with pytest.raises(ProtocolError, match="too many"):
-        wire.build([View(**GOOD)] * (wire.MAX_TENSORS + 1), [torch.zeros(4).untyped_storage()], LIMIT)
+        packing.build([View(**GOOD)] * (messages.MAX_TENSORS + 1), [torch.zeros(4).untyped_storage()], LIMIT)
 
 
 def test_a_truth_value_is_zero_or_one():
     """A byte of 2 in a boolean tensor could be both true and false."""
     storage = torch.tensor([0, 1, 2], dtype=torch.uint8).untyped_storage()
     shape = {"dtype": "bool", "stride": [1]}
-    assert wire.build([View(**{**GOOD, **shape, "shape": [2]})], [storage], LIMIT)[0].tolist() == [False, True]
+    assert packing.build([View(**{**GOOD, **shape, "shape": [2]})], [storage], LIMIT)[0].tolist() == [False, True]
     with pytest.raises(ProtocolError, match="truth"):
-        wire.build([View(**{**GOOD, **shape, "shape": [3]})], [storage], LIMIT)
+        packing.build([View(**{**GOOD, **shape, "shape": [3]})], [storage], LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_truth_value_is_zero_or_one():
 )  # fmt: skip
 def test_a_state_is_one_that_torch_can_have(dtype, place, possible):
     """A reply cannot make an integer type the default, or move the grader to another device."""
-    assert wire.is_state(wire.State(dtype=dtype, device=place)) is possible
+    assert packing.is_state(messages.State(dtype=dtype, device=place)) is possible
 
 
 SAFE = save({"0": torch.zeros(3, dtype=torch.uint8), "1": torch.ones(2, dtype=torch.uint8)})
@@ -231,7 +231,7 @@ SAFE = save({"0": torch.zeros(3, dtype=torch.uint8), "1": torch.ones(2, dtype=to
     [
         b"x", b"\0" * 8, b"\xff" * 40, SAFE[:-1], SAFE + b"\0", SAFE[8:], SAFE[:8] + b"{" * 200,
         save({"a": torch.zeros(1)}), save({"0": torch.zeros(1), "2": torch.zeros(1)}),
-        struct.pack("<Q", 1 << 62) + SAFE[8:], struct.pack("<Q", wire.MAX_INDEX + 1) + b" " * (wire.MAX_INDEX + 1),
+        struct.pack("<Q", 1 << 62) + SAFE[8:], struct.pack("<Q", messages.MAX_INDEX + 1) + b" " * (messages.MAX_INDEX + 1),
         struct.pack("<Q", 61) + b'{"0":{"dtype":"U8","shape":[99],"data_offsets":[0,99999999]}}',
         struct.pack("<Q", 78) + b'{"0":{"dtype":"U8","shape":[18446744073709551615,2],"data_offsets":[0,0]}}    ',
     ],
@@ -279,22 +279,22 @@ def text(count):
 
 
 VIEW = '[0,"float32",[],[],0]'
-COLLIDING = row(wire.MAX_KEYS + 1, "[1,1]")
+COLLIDING = row(messages.MAX_KEYS + 1, "[1,1]")
 FULL = {  # field, what it may just hold, what is too much
-    "same": (row(wire.MAX_TENSORS), row(wire.MAX_TENSORS + 1)),
-    "origins": (row(wire.MAX_TENSORS), row(wire.MAX_TENSORS + 1)),
-    "views": (row(wire.MAX_TENSORS, VIEW), row(wire.MAX_TENSORS + 1, VIEW)),
-    "written": (row(wire.MAX_TENSORS, "[0,0]"), row(wire.MAX_TENSORS + 1, "[0,0]")),
-    "moved": (row(wire.MAX_TENSORS, "[0,0]"), row(wire.MAX_TENSORS + 1, "[0,0]")),
-    "arguments": (row(wire.MAX_TENSORS, "[true,0]"), row(wire.MAX_TENSORS + 1, "[true,0]")),
+    "same": (row(messages.MAX_TENSORS), row(messages.MAX_TENSORS + 1)),
+    "origins": (row(messages.MAX_TENSORS), row(messages.MAX_TENSORS + 1)),
+    "views": (row(messages.MAX_TENSORS, VIEW), row(messages.MAX_TENSORS + 1, VIEW)),
+    "written": (row(messages.MAX_TENSORS, "[0,0]"), row(messages.MAX_TENSORS + 1, "[0,0]")),
+    "moved": (row(messages.MAX_TENSORS, "[0,0]"), row(messages.MAX_TENSORS + 1, "[0,0]")),
+    "arguments": (row(messages.MAX_TENSORS, "[true,0]"), row(messages.MAX_TENSORS + 1, "[true,0]")),
     "modules": (
-        row(wire.MAX_MODULES, '{"number":0,"names":[],"tensors":[]}'),
-        row(wire.MAX_MODULES + 1, '{"number":0,"names":[],"tensors":[]}'),
+        row(messages.MAX_MODULES, '{"number":0,"names":[],"tensors":[]}'),
+        row(messages.MAX_MODULES + 1, '{"number":0,"names":[],"tensors":[]}'),
     ),
-    "forbidden": (text(wire.MAX_NAME), text(wire.MAX_NAME + 1)),
+    "forbidden": (text(messages.MAX_NAME), text(messages.MAX_NAME + 1)),
     "call": (str(1 << 62), str((1 << 62) + 1)),
-    "value": (text(wire.MAX_TEXT), text(wire.MAX_TEXT + 1)),
-    "containers": (row(wire.MAX_NODES - 2), row(wire.MAX_NODES - 1)),
+    "value": (text(messages.MAX_TEXT), text(messages.MAX_TEXT + 1)),
+    "containers": (row(messages.MAX_NODES - 2), row(messages.MAX_NODES - 1)),
 }
 
 
@@ -302,7 +302,7 @@ FULL = {  # field, what it may just hold, what is too much
 def test_each_field_has_its_limit(field):
     """What it may hold is a message; one more is none."""
     just, more = FULL[field]
-    assert isinstance(wire.read_outside(returned(**{field: just})), wire.Returned)
+    assert isinstance(wire.read_outside(returned(**{field: just})), messages.Returned)
     with pytest.raises(ProtocolError):
         wire.read_outside(returned(**{field: more}))
 
@@ -331,35 +331,35 @@ def test_what_is_too_much_is_refused(header):
 
 def test_what_may_be_sent_may_be_read():
     """The largest value that a child may send is within what is read; one that is larger says so inside."""
-    largest = [complex(math.nan, math.inf)] * (wire.MAX_VALUES - 1)
-    packer = wire.Packer()
+    largest = [complex(math.nan, math.inf)] * (messages.MAX_VALUES - 1)
+    packer = packing.Packer()
     tree = packer.value(largest)
-    frame = packer.frame(wire.Returned(0, tree, [], [], wire.State()))
-    assert len(frame) < wire.MAX_HEADER
-    assert len(parted(frame)[0].value) == wire.MAX_VALUES - 1
+    frame = packer.frame(messages.Returned(0, tree, [], [], messages.State()))
+    assert len(frame) < messages.MAX_HEADER
+    assert len(parted(frame)[0].value) == messages.MAX_VALUES - 1
     with pytest.raises(OverflowError):
-        wire.Packer().value([0] * wire.MAX_VALUES)
+        packing.Packer().value([0] * messages.MAX_VALUES)
     with pytest.raises(OverflowError):
-        wire.Packer().value(dict.fromkeys(range(wire.MAX_KEYS + 1)))
+        packing.Packer().value(dict.fromkeys(range(messages.MAX_KEYS + 1)))
 
 
 def test_keys_that_collide_cost_no_time():
     """Python's hash of an integer is no secret: a hundred dicts, each with as many keys of one hash as it may have."""
-    collide = [[{"i": str(number * ((1 << 61) - 1))}, 0] for number in range(wire.MAX_KEYS)]
-    trees = [{"d": collide}] * (wire.MAX_NODES // (5 * wire.MAX_KEYS))
+    collide = [[{"i": str(number * ((1 << 61) - 1))}, 0] for number in range(messages.MAX_KEYS)]
+    trees = [{"d": collide}] * (messages.MAX_NODES // (5 * messages.MAX_KEYS))
     wire.check_trees(trees)
     started = time.process_time()
-    wire.unpack(trees, [], no_module, foreign)
+    packing.unpack(trees, [], no_module, foreign)
     assert time.process_time() - started < 3.0
 
 
-CALL = wire.Call("f", [], [], [View(0, "float32", [1], [1], 0), View(1, "float32", [1], [1], 0)], wire.State())
-STATES = [wire.Module(0, ["a", "b"], [0, 0]), wire.Module(1, [], [])]
+CALL = messages.Call("f", [], [], [View(0, "float32", [1], [1], 0), View(1, "float32", [1], [1], 0)], messages.State())
+STATES = [messages.Module(0, ["a", "b"], [0, 0]), messages.Module(1, [], [])]
 
 
 def answer(**fields):
     views, arguments = [View(0, "float32", [1], [1], 0)], [(False, -1), (False, 0)]
-    return wire.Returned(0, 1, views, [-1], wire.State(), **{"arguments": arguments, **fields})
+    return messages.Returned(0, 1, views, [-1], messages.State(), **{"arguments": arguments, **fields})
 
 
 def test_an_answer_that_fits_its_call_is_taken():
@@ -373,9 +373,9 @@ def test_an_answer_that_fits_its_call_is_taken():
         {"written": [(0, 0), (0, 0)]}, {"written": [(2, 0)]}, {"written": [(0, 1)]}, {"written": [(-1, 0)]},
         {"written": [(0, -1)]}, {"moved": [(0, 0), (0, 0)]}, {"moved": [(2, 0)]}, {"moved": [(0, 1)]}, {"moved": [(-1, 0)]},
         {"arguments": []}, {"arguments": [(False, -1)] * 3}, {"arguments": [(True, 1), (True, -1)]}, {"origins": [0, 0]},
-        {"origins": [2]}, {"modules": [STATES[0], STATES[0]]}, {"modules": [wire.Module(-1, [], [])]},
-        {"modules": [wire.Module(0, ["a"], [])]}, {"modules": [wire.Module(0, ["a", "a"], [0, 0])]},
-        {"modules": [wire.Module(0, ["a"], [1])]}, {"modules": [wire.Module(0, ["a"], [-1])]},
+        {"origins": [2]}, {"modules": [STATES[0], STATES[0]]}, {"modules": [messages.Module(-1, [], [])]},
+        {"modules": [messages.Module(0, ["a"], [])]}, {"modules": [messages.Module(0, ["a", "a"], [0, 0])]},
+        {"modules": [messages.Module(0, ["a"], [1])]}, {"modules": [messages.Module(0, ["a"], [-1])]},
     ],
     ids=str,
 )  # fmt: skip
@@ -410,17 +410,17 @@ def test_a_seeded_storm_of_broken_frames_never_breaks_the_reader():
 
 def sample_frame(number):
     """A frame of each kind that the inside sends."""
-    packer = wire.Packer()
+    packer = packing.Packer()
     x = torch.arange(6.0).reshape(2, 3)
     value = packer.value([(x, x.T, {"a": 1.5, "b": [x[0], 2**70, math.nan, 1j]}), "text", None, torch.eye(2).bool()])
-    views, state = packer.views, wire.State()
+    views, state = packer.views, messages.State()
     if number % 4 == 0:
-        return packer.frame(wire.Returned(1, value, views, [-1] * len(views), state, [(0, 1)], [(0, 1)], [(True, -1)]))
+        return packer.frame(messages.Returned(1, value, views, [-1] * len(views), state, [(0, 1)], [(0, 1)], [(True, -1)]))
     if number % 4 == 1:
-        return packer.frame(wire.Ask("softmax", value, {"d": []}, views))
+        return packer.frame(messages.Ask("softmax", value, {"d": []}, views))
     if number % 4 == 2:
-        return packer.frame(wire.Gradients([0, 1, -1], views))
-    return packer.frame(wire.Raised("ValueError", "text", [(1, 2)]))
+        return packer.frame(messages.Gradients([0, 1, -1], views))
+    return packer.frame(messages.Raised("ValueError", "text", [(1, 2)]))
 
 
 def broken(rng, data):
@@ -449,9 +449,9 @@ def read_all(frame):
     header, body = frame
     try:
         message, storages = wire.read_outside(header), wire.storages_of(body)
-        tensors = wire.build(getattr(message, "views", []), storages, LIMIT)
+        tensors = packing.build(getattr(message, "views", []), storages, LIMIT)
         for tree in (getattr(message, "value", None), getattr(message, "args", None)):
-            wire.unpack(tree, tensors, lambda number: number, foreign)
+            packing.unpack(tree, tensors, lambda number: number, foreign)
         assert all(bool((tensor == tensor).any()) or True for tensor in tensors)  # every byte is there to be read
     except ProtocolError:
         return

@@ -127,11 +127,11 @@ def test_without_the_rules_it_is_worth_having(name, without_rules):
 
 def test_an_oracle_that_gives_everything_would_answer():
     """The question is well formed: what refuses it is that softmax is not lost."""
-    from autograder.inside import wire
+    from autograder.inside import messages
 
-    ask = wire.Ask("softmax", {"u": []}, {"d": []}, [])
+    ask = messages.Ask("softmax", {"u": []}, {"d": []}, [])
     assert b"Returned" in Oracle({"softmax": lambda: 1.0}, Limits()).answer(ask, [], None)
-    with pytest.raises(wire.ProtocolError):
+    with pytest.raises(messages.ProtocolError):
         Oracle({}, Limits()).answer(ask, [], None)
 
 
