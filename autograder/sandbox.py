@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from types import TracebackType
 
 import msgspec
@@ -121,18 +122,15 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(writing, True)
-        try:
-            closed = self.box == "none"
-            request = Fork(self.limits, self._readable, landlock=not closed, seccomp=not closed, gpu=self.gpu)
-            status = self._asked(request, [theirs.fileno(), writing])
-        except BaseException:
-            ours.close()
-            os.close(reading)
-            raise
-        finally:
-            theirs.close()
-            os.close(writing)
-        ours.setblocking(False)
+        with ExitStack() as mine:  # closed again where no child comes of it
+            mine.callback(ours.close)
+            mine.callback(os.close, reading)
+            with closing(theirs), closing(os.fdopen(writing, "wb", 0)):
+                closed = self.box == "none"
+                request = Fork(self.limits, self._readable, landlock=not closed, seccomp=not closed, gpu=self.gpu)
+                status = self._asked(request, [theirs.fileno(), writing])
+            ours.setblocking(False)
+            mine.pop_all()
         return Channel(status.pid, self.limits, self.end, ours, reading)
 
     def end(self, pid: int, dying: bool = False) -> Status:
