@@ -26,7 +26,7 @@ from autograder.plainer import annotation_names, runnable
 from autograder.remarks import remarks, reviews
 from autograder.rightlesson import check_lesson
 from autograder.statements import Broken, Piece, Pieces, defined_names, read_pieces
-from autograder.supplies import Supply, given_sources, supplies_for
+from autograder.supplies import Supply, given_sources, own_statements, supplies_for
 from autograder.textcode import merged, pieces_of_text
 from autograder.written import find_written
 
@@ -116,7 +116,7 @@ def _slice(notebook: Notebook, lesson: Lesson, others: Mapping[str, Iterable[str
             *_unread_told(unread),
             *(answer.repair for answer in written if answer.repair),
         ),
-        review=tuple(reviews(choices, pieces, needs, namespace, from_text)),
+        review=tuple(reviews(choices, pieces, needs, namespace, from_text, own_statements(lesson.model_cells))),
     )
 
 

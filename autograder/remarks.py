@@ -101,6 +101,7 @@ def reviews(
     needs: Mapping[str, Needs],
     namespace: Namespace,
     from_text: frozenset[int],
+    given: frozenset[str],
 ) -> Iterator[str]:
     """Why a person should look: different answers, code found in text, code that static rules cannot see into."""
     run = {index for each in needs.values() for index in each.pieces}
@@ -119,7 +120,8 @@ def reviews(
             yield f"{name} was found in cell {number}, no code cell that runs: ask whether it is meant."
         for index in sorted(needs[name].pieces & hidden.keys()):
             yield f"{name} runs code that is made at run time (exec, eval or the like), {hidden[index].place}: read it."
-        for piece in _by_spelt_names([piece for piece in pieces.code if piece.index in needs[name].pieces]):
+        own = [piece for piece in pieces.code if piece.index in needs[name].pieces and piece.source.strip() not in given]
+        for piece in _by_spelt_names(own):
             yield f"{name} takes things by names that it spells at run time, {piece.place}: read it."
 
 

@@ -33,6 +33,7 @@ from autograder.errors import GraderError
 from autograder.program import Answer, Program, Statement
 from autograder.references import Reference, Resolver
 from autograder.statements import parse
+from autograder.supplies import own_statements
 
 GRADIENTS = ("torch.autograd.", "torch.func.", "functorch.")
 GRADIENT_METHODS = frozenset(("backward",))
@@ -84,7 +85,7 @@ def violations(answer: Answer, program: Program, lesson: Lesson) -> list[str]:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        released = _released(lesson.model_cells)
+        released = own_statements(lesson.model_cells, (ast.FunctionDef, ast.ClassDef))
         trees = [(each, tree) for each in answer.statements if each.source.strip() not in released for tree in _trees(each)]
     resolver = Resolver((exercise.name for exercise in lesson.exercises), rules.forbidden_operators)
     resolver.visit_statements((each.cell, each.line, tree) for each, tree in trees)
@@ -100,25 +101,9 @@ def violations(answer: Answer, program: Program, lesson: Lesson) -> list[str]:
     ]
 
 
-@lru_cache(maxsize=16)
-def _released(cells: tuple[str, ...]) -> frozenset[str]:
-    """The lesson's own functions and classes, word for word: what a student is given accuses nobody."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        given = [(source, node) for source in cells for node in _body(source)]
-    made = (ast.FunctionDef, ast.ClassDef)
-    return frozenset(
-        (ast.get_source_segment(source, node) or "").strip() for source, node in given if isinstance(node, made)
-    )
-
-
 def _trees(statement: Statement) -> list[ast.stmt]:
-    return _body(statement.source)
-
-
-def _body(source: str) -> list[ast.stmt]:
     try:
-        return parse(source).body
+        return parse(statement.source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []  # it does not run either
 

@@ -7,6 +7,7 @@ those need in turn, in an order in which they run.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +46,17 @@ def supplies_for(names: Iterable[str], lesson: Lesson) -> dict[str, Supply]:
 def given_sources(lesson: Lesson) -> dict[str, str]:
     """The text of each function and class that the release gives."""
     return {name: supply.source for name, supply in _offer(lesson).items() if not supply.is_import}
+
+
+@lru_cache(maxsize=16)
+def own_statements(cells: tuple[str, ...], kinds: tuple[type[ast.stmt], ...] = (ast.stmt,)) -> frozenset[str]:
+    """A lesson's own top-level statements, word for word: what a student is given accuses nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = [(source, node) for source in cells for node in ast.parse(source).body]
+    return frozenset(
+        (ast.get_source_segment(source, node) or "").strip() for source, node in given if isinstance(node, kinds)
+    )
 
 
 def _offer(lesson: Lesson) -> Mapping[str, Supply]:

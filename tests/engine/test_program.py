@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,14 @@ def test_names_by_number_are_nobodys_business() -> None:
     program = read("LETTERS = chr(97)", double)
     assert run(program)["double"](3) == 6
     assert program.review == ()
+
+
+def test_the_lessons_own_lookups_by_name_accuse_nobody() -> None:
+    """A toolbox may look names up and decode bytes; an answer that needs it is not for a person to read."""
+    tools = "def tool(x):\n    return getattr(x, bytes([114, 101, 97, 108]).decode())\n"
+    cells = notebook(tools, "def double(x):\n    return 2 * tool(x)\n")
+    assert slice_program(cells, replace(lesson(), model_cells=(tools,))).review == ()
+    assert slice_program(cells, lesson()).review
 
 
 def test_exec_beside_an_answer_is_nobodys_business() -> None:
