@@ -131,12 +131,19 @@ class Course:
 def find_course(start: Path) -> Course:
     """The course whose root is `start` or one of its parents; raises GraderError where there is none."""
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / "nbgrader_config.py").exists() and (folder / "solutions").is_dir():
+        if _is_course(folder):
             return Course(folder)
     raise GraderError(
         f"{start} is not in a course: no nbgrader_config.py beside a solutions/ folder; change to the course's folder, "
         "or make a course with `autograder new LESSON` in an empty one"
     )
+
+
+def _is_course(folder: Path) -> bool:
+    try:
+        return (folder / "nbgrader_config.py").exists() and (folder / "solutions").is_dir()
+    except PermissionError:  # a parent that is closed to us, or a link into one: not where we could work
+        return False
 
 
 def _make_secret(path: Path) -> None:

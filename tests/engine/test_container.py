@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -141,15 +142,18 @@ DOCKER_LIKE = [
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to give rights up")
-def test_the_box_needs_no_privilege():
+def test_the_box_needs_no_privilege(open_to):
     """As a user without any capability, who cannot get one, as in a container: Landlock and seccomp confine a child."""
     code = "from autograder.inside.confine import Limits, confine; confine(Limits(), ['/usr'])\n"
     code += "try: open('/etc/hostname')\nexcept PermissionError: print('refused')"
     python = os.path.realpath(sys.executable)
-    command = [*DOCKER_LIKE, python, "-I", "-c", f"import sys; sys.path[:0] = {[str(ROOT), *_site()]!r}; {code}"]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        paths = [str(open_to(DOCKER_LIKE, Path(place), Path(made))) for place in (ROOT, *_site())]
+        command = [*DOCKER_LIKE, python, "-I", "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     if "Permission denied" in done.stderr and not done.stdout:
-        pytest.skip("another user may not read this checkout")
+        pytest.skip("another user may not start this interpreter")
     assert (done.stdout.strip(), done.returncode) == ("refused", 0), done.stderr
 
 

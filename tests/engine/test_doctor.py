@@ -1,10 +1,12 @@
 """What the doctor finds, and what `auto` stands for."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from autograder import doctor
+from autograder.course import find_course
 from autograder.errors import GraderError
 
 BOTH = [("bubblewrap", True, "all works"), ("landlock", True, "all works"), ("none", True, "")]
@@ -101,3 +103,14 @@ def test_the_machine_is_asked_for_real(course):
     """On this machine, whatever it is, the doctor comes to an end."""
     assert all(finding.found for finding in doctor.examine(course.root))
     assert doctor.cuda_devices() >= 0
+
+
+def test_a_folder_that_is_closed_to_us_is_no_course(tmp_path, monkeypatch):
+    """Nor is one whose files are links into such a folder: said as ever, not as a fault of ours."""
+
+    def closed(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(GraderError, match="is not in a course"):
+        find_course(tmp_path)
