@@ -22,7 +22,6 @@ from autograder.safetext import cell, file_names, one_line
 from autograder.standings import CellMark, Standing, max_score
 
 BINS = 10
-NO_NOTEBOOK = "handed in nothing"
 State = Literal["graded", "needs_review", "unreadable", "missing"]
 
 

@@ -38,10 +38,6 @@ def find_leaks(course: Course, files: Mapping[Path, bytes]) -> list[str]:
     return found
 
 
-def _built(course: Course) -> list[str]:
-    return [name for name in course.lessons() if course.source(name).exists() and course.release(name).exists()]
-
-
 def answer_lines(course: Course, name: str) -> list[str]:
     """The lines of a lesson's model answers and rubrics that would give something away."""
     try:
