@@ -110,12 +110,12 @@ PLATFORMS: dict[str, tuple[Tree, dict[str, str | None]]] = {
     "Moodle, folders": (
         {
             f"Ada Lovelace_657737_assignsubmission_file/{LESSON}.ipynb": IT,
-            "Zoë van der Berg_657738_assignsubmission_file_/work/lesson.ipynb": IT,
+            "Zoë van der Berg_657738_assignsubmission_file_/mine/lesson.ipynb": IT,
             "Bob Stone_657739_assignsubmission_onlinetext/onlinetext.html": b"<p>see my drive</p>",
         },
         {
             "Ada Lovelace": f"Ada Lovelace_657737_assignsubmission_file/{LESSON}.ipynb",
-            "Zoë van der Berg": "Zoë van der Berg_657738_assignsubmission_file_/work/lesson.ipynb",
+            "Zoë van der Berg": "Zoë van der Berg_657738_assignsubmission_file_/mine/lesson.ipynb",
             "Bob Stone": None,
         },
     ),
