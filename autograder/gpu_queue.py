@@ -99,7 +99,7 @@ class Queue:
 
 def _lock(path: Path) -> int | None:
     """The descriptor of a locked file, None where somebody else has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,7 +110,7 @@ def _lock(path: Path) -> int | None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -118,44 +118,10 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
 def shared_folder() -> Path:
     """Where the places of this user's processes lie."""
     return Path(os.environ.get("XDG_RUNTIME_DIR", tempfile.gettempdir())) / f"autograder-gpu-{os.getuid()}"
-
-
-# --- from outside: who takes more than it may
-
-
-def usage(report: str) -> dict[int, int]:
-    """Bytes of GPU memory by process, from nvidia-smi's `pid, used_memory` in MiB; what it cannot say is left out."""
-    rows = (line.split(",") for line in report.splitlines())
-    pairs = ([part.strip() for part in row] for row in rows if len(row) == 2)
-    return {int(pid): int(used) << 20 for pid, used in pairs if pid.isdigit() and used.isdigit()}
-
-
-def too_large(used: dict[int, int], children: set[int], most_bytes: int) -> list[int]:
-    """The children that take more than they may."""
-    return sorted(pid for pid in children & used.keys() if used[pid] > most_bytes)
-
-
-def descendants(ancestor: int, parents: dict[int, int]) -> set[int]:
-    """All processes below one, by the parent of each."""
-    found, waiting = set[int](), [ancestor]
-    while waiting:
-        below = [pid for pid, parent in parents.items() if parent == waiting[-1] and pid not in found]
-        waiting.pop()
-        found |= set(below)
-        waiting += below
-    return found
-
-
-def parents_now() -> dict[int, int]:
-    """The parent of each process that can be seen, as this machine numbers them."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError):  # it has ended meanwhile
-                continue
-    return found

@@ -17,7 +17,8 @@ from autograder.collection import Submission
 from autograder.course import Course, Lesson
 from autograder.diagnosis import Bank
 from autograder.errors import GraderError
-from autograder.gpu import admitted, on_gpu, watched
+from autograder.gpu import MOST_BYTES, admitted, on_gpu
+from autograder.gpu_watch import watched
 from autograder.grade import Graded, Workshop, grade
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Warm
@@ -74,7 +75,7 @@ class Grader:
         gpu, ahead = stack.enter_context(admitted())
         limits = on_gpu(self._limits or Limits())
         sandbox = stack.enter_context(Sandbox(self.box, limits, _warm(self.lesson), gpu, ahead=ahead))
-        stack.enter_context(watched(lambda: sandbox.pid))
+        stack.enter_context(watched(lambda: sandbox.pid, MOST_BYTES))
         return sandbox
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -5,7 +5,7 @@
 The numbers are made as like those of the CPU as torch can: deterministic algorithms where there are any, half types
 summed in float32, TF32 only where it is asked for. Grader and child settle this alike, since the reference runs there.
 
-The cap holds for torch's allocator, and student code could lift it; so the grader looks from outside too (gpu_queue.py).
+The cap holds for torch's allocator, and student code could lift it; so the grader looks from outside too (gpu_watch.py).
 """
 
 from __future__ import annotations
