@@ -120,9 +120,14 @@ def gpu_nodes(folder: Path = Path("/dev")) -> list[str]:
     return sorted(str(path) for path in (*numbered, *named))
 
 
+def gpu_variables() -> dict[str, str]:
+    """The variables that CUDA reads when it starts, of those that are set."""
+    return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
+
+
 def gpu_environment() -> dict[str, str]:
     """The environment of a box with a GPU."""
-    return {**ENVIRONMENT, **{name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}}
+    return {**ENVIRONMENT, **gpu_variables()}
 
 
 def _home_of(package: str) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from autograder.boxes import GPU_VARIABLES, gpu_nodes
+from autograder.boxes import gpu_nodes, gpu_variables
 from autograder.errors import GraderError
 from autograder.gpu_queue import CONTEXT_BYTES, MOST, Device, Queue, shared_folder
 from autograder.inside.confine import Limits
@@ -52,5 +52,4 @@ def admitted() -> Iterator[tuple[Gpu, bool]]:
     tf32 = os.environ.get("AUTOGRADER_TF32") == "1"
     with queue().admitted() as taken:
         settle(tf32=tf32)
-        environment = {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
-        yield Gpu(tuple(gpu_nodes()), CHILD_BYTES, tf32, environment), taken == MOST
+        yield Gpu(tuple(gpu_nodes()), CHILD_BYTES, tf32, gpu_variables()), taken == MOST
