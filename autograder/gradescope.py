@@ -15,17 +15,15 @@ See https://gradescope-autograders.readthedocs.io/en/latest/specs/; not tried on
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from autograder.course import Course
 from autograder.errors import GraderError
+from autograder.requirements import needed
 
-KIT = "deep-learning-abc"
 PACKAGE = Path(__file__).resolve().parent
 TEMPLATES = PACKAGE / "templates" / "gradescope"
 VISIBILITY = ("visible", "after_due_date", "after_published", "hidden")  # Gradescope's words
@@ -58,20 +56,9 @@ def package(course: Course, name: str, output: Path, visibility: str) -> Path:
 def requirements() -> list[str]:
     """What this package needs, each in the version that is installed here; local marks as +cpu are left out."""
     try:
-        names = [re.split(r"[^\w.-]", line)[0] for line in _required() if "extra ==" not in line]
-        return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+        return [f"{name}=={version(name).partition('+')[0]}" for name in needed()]
     except PackageNotFoundError as error:
         raise GraderError(f"{error.name} is not installed, so its version is not known; run `make setup`") from error
-
-
-def _required() -> list[str]:
-    """The package's requirements; a checkout's own file goes before what was noted when it was installed."""
-    project = PACKAGE.parent / "pyproject.toml"
-    if project.is_file():
-        found = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
-        if found.get("name") == KIT:
-            return [str(line) for line in found["dependencies"]]
-    return requires(KIT) or []
 
 
 def _engine() -> Iterator[tuple[str, Path]]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,8 +22,9 @@ from autograder.build import COLAB, address, badge, build
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError
 from autograder.leaks import find_leaks
+from autograder.requirements import needed
+from autograder.whole import write_file
 
-KIT = "deep-learning-abc"  # the distribution whose requirements are also the students'
 BEGIN, END = "<!-- lessons: written by `autograder publish` -->", "<!-- end of lessons -->"
 LINK = re.compile(re.escape(COLAB) + r"/github/([^\s)\"]+)")
 PLACEHOLDER = "OWNER/REPO"
@@ -76,7 +77,7 @@ def publish(course: Course, names: Sequence[str], folder: Path) -> Published:
         raise GraderError(f"nothing was published: {'; '.join(leaks[:5])}")
     written = [path for path, data in new.items() if not path.is_file() or path.read_bytes() != data]
     for path in written:
-        _write(path, new[path])
+        write_file(path, new[path], "make its folder writable", lasting=False)
     remarks += [*_giving_away(lessons), *_lost_links(course, lessons, new), *_address(course, folder)]
     return Published(tuple(written), tuple(lesson.name for lesson in lessons), tuple(remarks))
 
@@ -151,31 +152,22 @@ def _requirements(lessons: Iterable[Lesson]) -> list[str]:
             roots |= {alias.name.partition(".")[0] for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom) and statement.module:
             roots.add(statement.module.partition(".")[0])
-    names = packages_distributions()
+    names, lines = packages_distributions(), _lines_of_the_kit()
     wanted = {names.get(root, [root])[0] for root in roots - sys.stdlib_module_names}
-    return sorted(_ranges().get(name.lower(), name) for name in wanted)
+    return sorted(lines.get(name.lower(), name) for name in wanted)
 
 
-def _ranges() -> dict[str, str]:
+def _lines_of_the_kit() -> dict[str, str]:
     try:
-        lines = [line for line in requires(KIT) or [] if "extra ==" not in line]
+        return needed()
     except PackageNotFoundError:
         return {}
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower(): line for line in lines}
 
 
 def _all_files(folder: Path) -> dict[Path, bytes]:
     """What lies in the folder already and would be pushed with the rest; git's own files are not."""
     paths = (path for path in sorted(folder.rglob("*")) if ".git" not in path.relative_to(folder).parts)
     return {path: path.read_bytes() for path in paths if path.is_file() and not path.is_symlink()}
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); make its folder writable") from error
 
 
 def _giving_away(lessons: Sequence[Lesson]) -> Iterator[str]:
