@@ -11,9 +11,7 @@ to the gradebook. Must not run a lesson's code.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +30,7 @@ from traitlets.config import Config
 
 from autograder.course import Course
 from autograder.errors import GraderError
+from autograder.whole import write_file
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 INCLUDE = re.compile(r"^(?:# )?include: (\S+)$", re.MULTILINE)  # jupytext has taken the "# " off a Markdown cell
@@ -174,20 +173,9 @@ def _place(course: Course, lesson: str, source: str, release: str, *, check: boo
     files = {course.source(lesson): source, course.release(lesson): release}
     changed = tuple(path for path, text in files.items() if not _same(path, text))
     for path in () if check else changed:
-        _write(path, files[path])
+        write_file(path, files[path].encode(), "make its folder writable", lasting=False)
     return Built(lesson, course.source(lesson), course.release(lesson), changed)
 
 
 def _same(path: Path, text: str) -> bool:
     return path.is_file() and path.read_bytes() == text.encode()
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a file in one step, so nobody ever reads half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            (new := Path(folder) / path.name).write_bytes(text.encode())
-            os.replace(new, path)
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); make its folder writable") from error

@@ -19,6 +19,7 @@ from autograder.errors import GraderError
 from autograder.report import points
 from autograder.results import Results, SubmissionResult, from_json
 from autograder.safetext import one_line
+from autograder.whole import write_file
 
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "classroom"
 PLACES = {
@@ -37,12 +38,8 @@ def write_workflows(folder: Path) -> list[Path]:
             raise GraderError(
                 f"{path} is there already, and not as it would be written; move it away, or name another folder"
             )
-    try:
-        for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    except OSError as error:
-        raise GraderError(f"{error.filename} cannot be written ({error.strerror}); name another place") from error
+    for path, data in files.items():
+        write_file(path, data, lasting=False)
     return list(files)
 
 

@@ -22,9 +22,11 @@ from autograder.course import Course
 from autograder.errors import GraderError, SubmissionError
 from autograder.roster import missing, read_roster, with_roster
 from autograder.textfile import read_regular_file
-from autograder.whole import write_whole
+from autograder.whole import write_file
 
 ACCOUNT = "collection.txt"
+ALL_WELL = "every file was understood"
+RIGHTS = "see to space and rights there"
 NOTES = "collected.json"  # what `autograder collect` knew of a submission and nbgrader's folders do not hold
 
 
@@ -55,11 +57,8 @@ def account(collection: Collection) -> tuple[str, ...]:
 
 
 def _write_account(path: Path, collection: Collection) -> None:
-    text = "".join(f"{line}\n" for line in account(collection) or ["every file was understood"])
-    try:
-        write_whole(path, text.encode("utf-8", "replace"), lasting=False)
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); see to space and rights there") from error
+    text = "".join(f"{line}\n" for line in account(collection) or [ALL_WELL])
+    write_file(path, text.encode("utf-8", "replace"), RIGHTS, lasting=False)
 
 
 def write_notes(course: Course, lesson: str, collected: Mapping[Path, Submission]) -> None:
@@ -67,10 +66,7 @@ def write_notes(course: Course, lesson: str, collected: Mapping[Path, Submission
     said = {_digest(path): submission.message for path, submission in collected.items() if submission.message}
     path = course.state / lesson / NOTES
     text = json.dumps(_notes(course, lesson) | said, indent=1, ensure_ascii=False) + "\n"
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise GraderError(f"{path} cannot be written ({error.strerror}); see to space and rights there") from error
+    write_file(path, text.encode(), RIGHTS)
 
 
 def _notes(course: Course, lesson: str) -> dict[str, str]:
@@ -121,7 +117,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         held = (folder / "unpacked.lock").open("w")
     except OSError as error:
-        raise GraderError(f"{folder} cannot be written ({error.strerror}); see to space and rights there") from error
+        raise GraderError(f"{folder} cannot be written ({error.strerror}); {RIGHTS}") from error
     with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autograder.course import Course, find_course
 from autograder.errors import GraderError
+from autograder.whole import write_file
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = frozenset(("engine", "tests", "source", "release", "solutions"))
@@ -38,12 +39,8 @@ def new_lesson(start: Path, name: str) -> tuple[Course, list[Path]]:
     if taken:
         raise GraderError(f"{taken[0]} is there already, and `new` writes over nothing; choose another name")
     written = [path for path in new if not path.exists()]
-    try:
-        for path in written:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(new[path], encoding="utf-8")
-    except OSError as error:
-        raise GraderError(f"{error.filename} cannot be written ({error.strerror}); make its folder writable") from error
+    for path in written:
+        write_file(path, new[path].encode(), "make its folder writable", lasting=False)
     return Course(root), written
 
 

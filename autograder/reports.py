@@ -19,12 +19,10 @@ from autograder.class_report import ClassReport, class_report, to_csv
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError
 from autograder.feedback import page, text
-from autograder.intake import ACCOUNT
-from autograder.latest import Latest, read_latest
+from autograder.intake import ACCOUNT, ALL_WELL
+from autograder.latest import FILE, Latest, read_latest
 from autograder.standings import Standing, read_standings
 from autograder.whole import SPACE, write_file
-
-ALL_WELL = "every file was understood"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def _write(path: Path, content: str) -> None:
 def is_current(course: Course, name: str) -> bool:
     """Is the class report younger than all it was made from?"""
     report = course.state / name / "report.html"
-    made_from = [course.state / name / "class.json", course.state / name / ACCOUNT, course.root / "gradebook.db"]
+    made_from = [report.with_name(FILE), report.with_name(ACCOUNT), course.root / "gradebook.db"]
     if not report.exists():
         return False
     return all(not path.exists() or path.stat().st_mtime_ns <= report.stat().st_mtime_ns for path in made_from)
