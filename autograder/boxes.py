@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from autograder.errors import GraderError
-from autograder.inside import confine
+from autograder.inside.landlock import landlock_version
 
 BOXES = ("bubblewrap", "landlock", "none")
 PACKAGE = Path(__file__).resolve().parent
@@ -46,7 +46,7 @@ def available_boxes() -> list[tuple[str, bool, str]]:
             not kernel and not bubblewrap,
             kernel or bubblewrap or "bwrap starts, Landlock and seccomp work",
         ),
-        ("landlock", not kernel, kernel or _landlock(confine.landlock_version())),
+        ("landlock", not kernel, kernel or _landlock(landlock_version())),
         ("none", True, "student code runs with your rights: only by --sandbox none"),
     ]
 

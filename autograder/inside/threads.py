@@ -21,7 +21,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from autograder.inside import confine
+from autograder.inside import seccomp
 
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
 _NOTICE = struct.Struct("<QIIi")  # struct seccomp_notif: id, pid, flags, number of the call; 80 bytes with what follows
@@ -32,9 +32,9 @@ _NOTICE_BYTES, _GO_ON = 80, 1
 def let_count(mailbox: int) -> None:
     """In the child: from now on whoever has the descriptor sent through `mailbox` decides about each thread."""
     try:
-        listener = confine.ask_about_threads(listened=True)
+        listener = seccomp.ask_about_threads(listened=True)
     except OSError:
-        confine.ask_about_threads(listened=False)
+        seccomp.ask_about_threads(listened=False)
         return
     with socket.socket(fileno=os.dup(mailbox)) as post:
         socket.send_fds(post, [b"."], [listener])
@@ -91,7 +91,7 @@ class Threads:
 
 def _answer(child: _Child, notice: bytearray) -> bytes:
     number, _, _, call = _NOTICE.unpack_from(notice)
-    begins = call == confine.clone_number()
+    begins = call == seccomp.clone_number()
     if begins and child.alive >= child.most:
         return _ANSWER.pack(number, 0, -errno.EAGAIN, 0)
     child.alive += 1 if begins else -1

@@ -29,9 +29,10 @@ import torch
 
 from autograder.inside import child as child_module
 from autograder.inside.child import SOCKET, Child
-from autograder.inside.confine import Limits, confine, die_with_parent
+from autograder.inside.confine import Limits, confine
 from autograder.inside.forbidden import code_in, install, seal
 from autograder.inside.gpu import Gpu
+from autograder.inside.linux import die_with_parent
 from autograder.inside.threads import Threads, let_count
 
 CONTROL_BYTES = 65_536

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.inside import confine
+from autograder.inside import seccomp
 
 ROOT = Path(__file__).resolve().parents[2]
 READABLE = ["/usr", "/lib", "/lib64", str(Path(sys.base_prefix).resolve()), str(Path(sys.prefix)), "/dev/urandom"]
@@ -22,7 +22,10 @@ LAYERS = {
 }
 PREPARED = """
 import ctypes, os, resource, signal, socket, subprocess, threading
-from autograder.inside.confine import *
+from autograder.inside.confine import Limits, confine, limit_resources
+from autograder.inside.landlock import restrict_files
+from autograder.inside.linux import die_with_parent, drop_capabilities
+from autograder.inside.seccomp import restrict_system_calls
 
 def call(*numbers):
     if ctypes.CDLL(None, use_errno=True).syscall(*numbers) < 0:
@@ -198,11 +201,11 @@ def test_other_tables_of_system_calls_kill():
 def test_both_machines_have_a_number_for_each_call():
     """The columns for x86-64 and AArch64 are numbers without doubles; only old names are missing on AArch64."""
     for column in (0, 1):
-        numbers = [each[column] for each in confine._SYSTEM_CALLS.values() if each[column] is not None]
-        numbers += [each[column] for each in (confine._CLONE, confine._CLONE3, confine._KILL, confine._TGKILL)]
-        numbers += [each[column] for each in (confine._FCNTL, confine._IOCTL, confine._PRLIMIT, confine._MMAP)]
+        numbers = [each[column] for each in seccomp._SYSTEM_CALLS.values() if each[column] is not None]
+        numbers += [each[column] for each in (seccomp._CLONE, seccomp._CLONE3, seccomp._KILL, seccomp._TGKILL)]
+        numbers += [each[column] for each in (seccomp._FCNTL, seccomp._IOCTL, seccomp._PRLIMIT, seccomp._MMAP)]
         assert len(set(numbers)) == len(numbers)
-    old = {name for name, (_, number) in confine._SYSTEM_CALLS.items() if number is None}
+    old = {name for name, (_, number) in seccomp._SYSTEM_CALLS.items() if number is None}
     assert old == {"open", "stat", "lstat", "access", "readlink", "poll", "select", "time"}
 
 
@@ -210,13 +213,13 @@ def test_both_machines_have_a_number_for_each_call():
 def test_the_filter_jumps_only_within_itself(machine, monkeypatch):
     """Every jump of the program lands on an instruction, and it ends with a refusal."""
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    program = confine._filter(os.getpid())
+    program = seccomp._filter(os.getpid())
     for at, (code, yes, no, _) in enumerate(program):
         assert max(yes, no) < 256
-        if code in (confine._JEQ, confine._JGE):
+        if code in (seccomp._JEQ, seccomp._JGE):
             assert max(at + 1 + yes, at + 1 + no) < len(program)
-    assert program[-1][0] == confine._RET
-    assert program[-1][3] & 0xFFFF0000 == confine._ERRNO
+    assert program[-1][0] == seccomp._RET
+    assert program[-1][3] & 0xFFFF0000 == seccomp._ERRNO
 
 
 def test_a_path_that_is_not_there_is_passed_over():
