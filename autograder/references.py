@@ -1,9 +1,8 @@
-"""What library names a piece of code refers to, whatever it calls them.
+"""What library names a piece of code refers to, whatever it calls them, and where.
 
 Enters: top-level statements. Leaves: `Reference`s: a dotted path in a library ("torch.nn.functional.softmax"), or an
-attribute of a value that is not known ("softmax" of `x.softmax`), each with its line. Names are followed through
-imports, assignments, scopes, `getattr` with a foldable string, `__import__`, `sys.modules` and source text in `exec`.
-Annotations and plain strings are not code. Runs nothing.
+attribute of a value that is not known ("softmax" of `x.softmax`), each with its line. What a name is bound to, bindings.py
+says; source text in `exec` is walked as well. Annotations and plain strings are not code. Runs nothing.
 """
 
 from __future__ import annotations
@@ -12,25 +11,11 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from autograder.bindings import ATTRIBUTE_TAKERS, Bindings
 from autograder.names import COMPREHENSION, Function
-from autograder.scopes import (
-    FUNCTIONS,
-    NOTHING,
-    Paths,
-    Scope,
-    arguments,
-    extended,
-    is_argument,
-    own_scope,
-    stored,
-    union,
-)
-from autograder.strings import fold
+from autograder.scopes import FUNCTIONS, NOTHING, Scope, arguments, is_argument, stored
 
 SOURCE_TAKERS = frozenset(("exec", "eval", "compile", "torch.jit.CompilationUnit", "torch._C.CompilationUnit"))
-ATTRIBUTE_TAKERS = frozenset(
-    ("operator.attrgetter", "operator.methodcaller", "_operator.attrgetter", "_operator.methodcaller")
-)
 
 
 @dataclass(frozen=True)
@@ -44,120 +29,39 @@ class Reference:
     of_argument: bool = False  # the attribute is one of an exercise's own argument, which is a tensor
 
 
-class Resolver:
-    """Walks statements with their scopes; keeps what it finds in `found`."""
+def references(
+    statements: Iterable[tuple[int, int, ast.stmt]], own: Iterable[str], watched: Iterable[str]
+) -> list[Reference]:
+    """What statements, each with cell and line, refer to.
 
-    def __init__(self, exercises: Iterable[str], watched: Iterable[str]) -> None:
-        self.top = Scope()
+    `own` are names that are never a library's, whoever wrote them: the exercises. A class that defines one of the `watched`
+    names is the student's own, whatever it inherits.
+    """
+    statements = list(statements)
+    bindings = Bindings(own, watched)
+    for _, _, node in statements:  # all are bound before any is looked at, since functions run later
+        bindings.bind_body([node], bindings.top)
+    walk = _Walk(bindings)
+    for cell, line, node in statements:
+        walk.visit(node, cell, line)
+    return walk.found
+
+
+class _Walk:
+    """Goes through statements with their scopes; keeps what it finds in `found`."""
+
+    def __init__(self, bindings: Bindings) -> None:
         self.found: list[Reference] = []
-        self._own = frozenset(exercises)  # never a library's, whoever wrote them
-        self._watched = frozenset(
-            watched
-        )  # a class that defines one of these names is the student's own, whatever it inherits
-        self._alive: list[object] = []  # `_known` goes by identity
+        self._bindings = bindings
         self._place = (0, 0)  # cell, and line before the statement's first
-        self._known: dict[
-            tuple[int, int], Paths
-        ] = {}  # (node, scope) -> its paths; what is being looked up has none yet
 
-    def visit_statements(self, statements: Iterable[tuple[int, int, ast.stmt]]) -> None:
-        """Takes (cell, line, tree); all are bound before any is looked at, since functions run later."""
-        statements = list(statements)
-        for _, _, node in statements:
-            self._bind_body([node], self.top)
-        for cell, line, node in statements:
-            self._place = (cell, line - 1)
-            try:
-                self._visit(node, self.top)
-            except RecursionError:
-                continue  # deeper than anything that Python would run
-
-    def paths(self, node: ast.AST | None, scope: Scope) -> Paths:
-        """Dotted paths that an expression may be; empty where it is the student's own, or unknown."""
-        if not isinstance(node, ast.expr):
-            return NOTHING
-        key = (id(node), id(scope))
-        if key not in self._known:
-            self._known[key] = NOTHING
-            self._known[key] = self._paths(node, scope)
-        return self._known[key]
-
-    def _paths(self, node: ast.expr, scope: Scope) -> Paths:
-        match node:
-            case ast.Name(name):
-                return self._paths_of_name(name, scope)
-            case ast.Attribute(value, attribute):
-                return extended(self.paths(value, scope), attribute)
-            case ast.NamedExpr(value=value) | ast.Starred(value) | ast.Await(value):
-                return self.paths(value, scope)
-            case ast.IfExp(_, body, orelse):
-                return self.paths(body, scope) | self.paths(orelse, scope)
-            case ast.BoolOp(_, values) | ast.Tuple(values) | ast.List(values) | ast.Dict(_, values):
-                return union(self.paths(value, scope) for value in values)
-            case ast.Subscript(value, key):
-                return self._paths_of_item(value, key, scope)
-            case ast.Call():
-                return self._paths_of_call(node, scope)
-        return NOTHING
-
-    def _paths_of_name(self, name: str, scope: Scope) -> Paths:
-        if name in self._own:
-            return NOTHING
-        here: Scope | None = scope
-        while here is not None:
-            if name in here.values and not (here.is_class and here is not scope):
-                bound = [
-                    value if isinstance(value, frozenset) else self.paths(value, here) for value in here.values[name]
-                ]
-                return union(bound) if here.parent else bound[-1]
-            here = here.parent
-        if name in ("getattr", "__import__", "vars", "exec", "eval", "compile"):
-            return frozenset((name,))
-        return frozenset(f"{module}.{name}" for module in self.top.stars)
-
-    def _paths_of_item(self, value: ast.expr, key: ast.expr, scope: Scope) -> Paths:
-        """`torch.__dict__["softmax"]`, `sys.modules["torch.nn"]`, `[torch][0]`."""
-        base, name = self.paths(value, scope), self._text(key, scope)
-        if "sys.modules" in base and name:
-            return frozenset((name,))
-        if name and any(path.endswith(".__dict__") for path in base):
-            return extended(frozenset(path.removesuffix(".__dict__") for path in base), name)
-        return base if isinstance(value, ast.Tuple | ast.List | ast.Dict | ast.Name) else NOTHING
-
-    def _paths_of_call(self, node: ast.Call, scope: Scope) -> Paths:
-        function = self.paths(node.func, scope)
-        first = node.args[0] if node.args else None
-        text = self._text(first, scope)
-        if "__import__" in function and text:
-            has_list = len(node.args) > 3 or any(keyword.arg == "fromlist" for keyword in node.keywords)
-            return frozenset((text if has_list else text.split(".")[0],))
-        if function & {"importlib.import_module", "importlib.__import__"} and text:
-            return frozenset((text,))
-        if "getattr" in function and len(node.args) > 1:
-            name = self._text(node.args[1], scope)
-            return extended(self.paths(first, scope), name) if name else NOTHING
-        if "vars" in function:
-            return extended(self.paths(first, scope), "__dict__")
-        if any(path.endswith((".__getattribute__", ".__getattr__")) for path in function) and text:
-            return extended(frozenset(path.rpartition(".")[0] for path in function), text)
-        if any(path.endswith(".__dict__.get") for path in function) and text:
-            return extended(frozenset(path.removesuffix(".__dict__.get") for path in function), text)
-        if isinstance(node.func, ast.Call) and self.paths(node.func.func, scope) & ATTRIBUTE_TAKERS:
-            name = self._text(node.func.args[0], scope) if node.func.args else ""
-            return extended(self.paths(first, scope), name) if name else NOTHING
-        return NOTHING
-
-    def _text(self, node: ast.AST | None, scope: Scope) -> str:
-        """The string that an expression folds to, through names that are bound to one expression."""
-
-        def value_of(name: str) -> ast.expr | None:
-            here: Scope | None = scope
-            while here is not None and name not in here.values:
-                here = here.parent
-            values = here.values[name] if here else []
-            return values[-1] if values and isinstance(values[-1], ast.expr) else None
-
-        return fold(node, value_of) or ""
+    def visit(self, node: ast.stmt, cell: int, line: int) -> None:
+        """A top-level statement that begins in this line of this cell."""
+        self._place = (cell, line - 1)
+        try:
+            self._visit(node, self._bindings.top)
+        except RecursionError:
+            return  # deeper than anything that Python would run
 
     def _visit(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, FUNCTIONS):
@@ -165,7 +69,7 @@ class Resolver:
         elif isinstance(node, ast.ClassDef):
             self._visit_class(node, scope)
         elif isinstance(node, COMPREHENSION):
-            inner = self._inner(scope)
+            inner = self._bindings.inner(scope)
             for generator in node.generators:
                 for name in stored(generator.target):
                     inner.bind(name, NOTHING)
@@ -177,11 +81,6 @@ class Resolver:
         else:
             self._visit_all(ast.iter_child_nodes(node), scope)
 
-    def _inner(self, scope: Scope, is_class: bool = False, tensors: frozenset[str] = frozenset()) -> Scope:
-        inner = Scope(scope, is_class, tensors)
-        self._alive.append(inner)
-        return inner
-
     def _visit_all(self, nodes: Iterable[ast.AST], scope: Scope) -> None:
         for node in nodes:
             self._visit(node, scope)
@@ -190,25 +89,25 @@ class Resolver:
         """Decorators and defaults run outside, the body inside; annotations are not looked at."""
         self._visit_all([*node.args.defaults, *(default for default in node.args.kw_defaults if default)], scope)
         names = tuple(arguments(node.args))
-        is_exercise = scope is self.top and isinstance(node, ast.FunctionDef) and node.name in self._own
-        inner = self._inner(scope, tensors=frozenset(names if is_exercise else ()))
+        is_exercise = scope is self._bindings.top and isinstance(node, ast.FunctionDef) and node.name in self._bindings.own
+        inner = self._bindings.inner(scope, tensors=frozenset(names if is_exercise else ()))
         for name in names:
             inner.bind(name, NOTHING)
         if isinstance(node, ast.Lambda):
             self._visit(node.body, inner)
             return
         self._visit_all(node.decorator_list, scope)
-        self._bind_body(node.body, inner)
+        self._bindings.bind_body(node.body, inner)
         self._visit_all(node.body, inner)
 
     def _visit_class(self, node: ast.ClassDef, scope: Scope) -> None:
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords], scope)
-        inner = self._inner(scope, is_class=True)
-        self._bind_body(node.body, inner)
+        inner = self._bindings.inner(scope, is_class=True)
+        self._bindings.bind_body(node.body, inner)
         self._visit_all(node.body, inner)
 
     def _visit_expression(self, node: ast.expr, scope: Scope) -> None:
-        paths = self.paths(node, scope)
+        paths = self._bindings.paths(node, scope)
         if isinstance(node, ast.Call):
             self._visit_call(node, scope)
         if paths and not isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
@@ -221,91 +120,27 @@ class Resolver:
 
     def _visit_call(self, node: ast.Call, scope: Scope) -> None:
         """Strings that name an attribute or hold source text."""
-        function = self.paths(node.func, scope)
+        function = self._bindings.paths(node.func, scope)
         if function & ATTRIBUTE_TAKERS or (
-            function & {"getattr"} and not self.paths(node.args[0] if node.args else None, scope)
+            function & {"getattr"} and not self._bindings.paths(node.args[0] if node.args else None, scope)
         ):
             for argument in node.args[:2]:
-                for name in filter(None, self._text(argument, scope).split(".")):
+                for name in filter(None, self._bindings.text(argument, scope).split(".")):
                     self._add(node, "", name)
         takes_source = function & SOURCE_TAKERS or (isinstance(node.func, ast.Attribute) and node.func.attr == "define")
-        if takes_source and (source := self._text(node.args[0] if node.args else None, scope)):
+        if takes_source and (source := self._bindings.text(node.args[0] if node.args else None, scope)):
             self._visit_source(source, scope)
 
     def _visit_source(self, source: str, scope: Scope) -> None:
-        try:
-            tree = ast.parse(source.strip())
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return  # no Python: it raises where it is run
-        inner = self._inner(scope)
-        if not self._paths_of_name("torch", scope):
+        statements = self._bindings.parsed(source)
+        inner = self._bindings.inner(scope)
+        if not self._bindings.paths_of_name("torch", scope):
             inner.bind("torch", frozenset(("torch",)))  # TorchScript knows it without an import
-        self._bind_body(tree.body, inner)
-        self._alive.append(tree)
-        for statement in tree.body:
+        self._bindings.bind_body(statements, inner)
+        for statement in statements:
             ast.increment_lineno(statement, -statement.lineno + 1)
             self._visit(statement, inner)
 
     def _add(self, node: ast.expr, path: str, attribute: str = "", of_argument: bool = False) -> None:
         cell, before = self._place
         self.found.append(Reference(before + node.lineno, cell, path, attribute, of_argument))
-
-    def _bind_body(self, body: Iterable[ast.AST], scope: Scope) -> None:
-        """Binds what statements bind in their own scope, before they are visited."""
-        declared: set[str] = set()
-        for inner in (inner for node in body for inner in own_scope(node)):
-            declared |= set(inner.names) if isinstance(inner, ast.Global) else set()
-            self._bind(inner, scope)
-        for name in declared if scope is not self.top else ():
-            scope.values.pop(name, None)  # looked up at the top level
-
-    def _bind(self, node: ast.AST, scope: Scope) -> None:
-        match node:
-            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name):
-                scope.bind(name, NOTHING)
-            case ast.ClassDef(name, bases):
-                defined = {name for inner in node.body for name in stored(inner)}
-                inherits = union(self.paths(base, scope) for base in bases)
-                scope.bind(name, NOTHING if defined & self._watched else inherits)
-            case ast.Import(names):
-                for alias in names:
-                    top = alias.name.split(".")[0]
-                    scope.bind(alias.asname or top, frozenset((alias.name if alias.asname else top,)))
-            case ast.ImportFrom(module, names):
-                self._bind_import_from(module or "", names, scope)
-            case _:
-                self._bind_assigned(node, scope)
-
-    def _bind_assigned(self, node: ast.AST, scope: Scope) -> None:
-        match node:
-            case ast.Assign(targets, value):
-                for target in targets:
-                    self._bind_target(target, value, scope)
-            case ast.AnnAssign(target, _, ast.expr() as value) | ast.NamedExpr(target, value):
-                self._bind_target(target, value, scope)
-            case ast.withitem(value, ast.expr() as target):
-                self._bind_target(target, value, scope)
-            case ast.For(target, value) | ast.AsyncFor(target, value):
-                self._bind_target(target, value, scope)
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                scope.bind(name, NOTHING)
-
-    def _bind_import_from(self, module: str, names: list[ast.alias], scope: Scope) -> None:
-        for alias in names:
-            if alias.name == "*":
-                self.top.stars.append(module)
-            else:
-                scope.bind(alias.asname or alias.name, frozenset((f"{module}.{alias.name}",)))
-
-    def _bind_target(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
-        """A tuple is bound part by part where the value is one too, else each name to the whole."""
-        if isinstance(target, ast.Tuple | ast.List):
-            parts = (
-                value.elts if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts) else None
-            )
-            for place, each in enumerate(target.elts):
-                self._bind_target(each, parts[place] if parts else value, scope)
-        elif isinstance(target, ast.Starred):
-            self._bind_target(target.value, value, scope)
-        elif isinstance(target, ast.Name) and not (isinstance(value, ast.Name) and value.id == target.id):
-            scope.bind(target.id, value)

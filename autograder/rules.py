@@ -31,7 +31,7 @@ from pathlib import Path
 from autograder.course import Lesson
 from autograder.errors import GraderError
 from autograder.program import Answer, Program, Statement
-from autograder.references import Reference, Resolver
+from autograder.references import Reference, references
 from autograder.statements import parse
 from autograder.supplies import own_statements
 
@@ -87,14 +87,14 @@ def violations(answer: Answer, program: Program, lesson: Lesson) -> list[str]:
         warnings.simplefilter("ignore")
         released = own_statements(lesson.model_cells, (ast.FunctionDef, ast.ClassDef))
         trees = [(each, tree) for each in answer.statements if each.source.strip() not in released for tree in _trees(each)]
-    resolver = Resolver((exercise.name for exercise in lesson.exercises), rules.forbidden_operators)
-    resolver.visit_statements((each.cell, each.line, tree) for each, tree in trees)
+    placed = [(each.cell, each.line, tree) for each, tree in trees]
+    used = references(placed, (exercise.name for exercise in lesson.exercises), rules.forbidden_operators)
     own = _own_attributes([tree for _, tree in trees])
-    found = [(ref.cell, ref.line, _forbidden(ref, rules, own)) for ref in resolver.found]
+    found = [(ref.cell, ref.line, _forbidden(ref, rules, own)) for ref in used]
     found += [
         (each.cell, each.line, path) for each, tree in trees for path in _imported_answer(tree, answer.exercise, rules)
     ]
-    found += _gradients(resolver.found, rules, answer.exercise)
+    found += _gradients(used, rules, answer.exercise)
     places = dict.fromkeys((cell, line, what) for cell, line, what in found if what)
     return [
         f"{answer.exercise} uses {what} (cell {cell}, line {line}): {rules.reason}" for cell, line, what in sorted(places)
