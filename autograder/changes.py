@@ -59,8 +59,8 @@ def changes(node: ast.AST, parents: Parents) -> Iterator[Callable[[], str]]:
             yield from make(node, parents)
 
 
-def _in_text(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    """Inside an f-string or in what is raised: words that no test reads."""
+def _in_text(node: ast.AST, parents: Parents) -> bool:
+    """Whether it is inside an f-string: words that no test reads."""
     while node in parents:
         if isinstance(node, ast.JoinedStr):
             return True
@@ -131,8 +131,6 @@ def _constant(node: ast.Constant, parents: Parents) -> Made:
             yield _set(node, "value", near, f"{value:g} becomes {near:g}")
     elif isinstance(value, str):
         yield from _key(node, parents)
-    elif value is None and isinstance(parents.get(node), ast.Tuple):
-        return
 
 
 def _key(node: ast.Constant, parents: Parents) -> Made:
@@ -148,9 +146,7 @@ def _key(node: ast.Constant, parents: Parents) -> Made:
 
 
 def _has_key(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
-    )
+    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
 
 
 def _call(node: ast.Call, parents: Parents) -> Made:
@@ -165,17 +161,13 @@ def _call(node: ast.Call, parents: Parents) -> Made:
         yield _set(node, "args", node.args[:-1], "last argument dropped")
     if isinstance(node.func, ast.Attribute):
         yield _replace(parents, node, node.func.value, f".{node.func.attr}() dropped")
-        yield from (change for change in _wrapped(node, parents))
+        yield _replace(parents, node, _with(node, "detach()"), "detach() added")  # cut off from its gradient
     if len(node.args) == 1 and not isinstance(parents.get(node), ast.Raise):
         yield _replace(parents, node, node.args[0], "call dropped, its argument kept")
 
 
-def _wrapped(node: ast.expr, parents: Parents) -> Made:
-    """A value cut off from its gradient."""
-    yield _replace(parents, node, _with(node, "detach()"), "detach() added")
-
-
 def _with(node: ast.expr, call: str) -> ast.expr:
+    """An expression with a method called on it, as `call` spells that."""
     wrapped = ast.parse(f"_.{call}", mode="eval").body
     for inner in ast.walk(wrapped):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "_":
@@ -204,9 +196,7 @@ def _arguments(node: ast.AST, parents: Parents) -> list[str]:
     while node in parents and not isinstance(node, ast.FunctionDef):
         node = parents[node]
     return (
-        [argument.arg for argument in node.args.args if argument.arg != "self"]
-        if isinstance(node, ast.FunctionDef)
-        else []
+        [argument.arg for argument in node.args.args if argument.arg != "self"] if isinstance(node, ast.FunctionDef) else []
     )
 
 
