@@ -6,8 +6,6 @@ of the report as it stands; class_page.py draws it. Every count is a list of stu
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -18,7 +16,7 @@ from autograder.course import Lesson
 from autograder.latest import Latest
 from autograder.report import CAUSES, ideas, points, untouched
 from autograder.results import ExerciseResult, SubmissionResult
-from autograder.safetext import cell, file_names, one_line
+from autograder.safetext import MESSAGE_LIMIT, csv_text, file_names, one_line
 from autograder.standings import CellMark, Standing, max_score
 
 BINS = 10
@@ -121,16 +119,14 @@ def median(report: ClassReport) -> str:
 
 def to_csv(report: ClassReport) -> str:
     """A row a student: state, marks, exercises, ideas."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     heads = ["student", "name", "state", "score", "max_score", *report.exercises, *report.written]
-    writer.writerow([*map(cell, heads), "late_penalty", "seconds", "misconceptions", "repairs", "why", "waits_for"])
+    rows: list[list[object]] = [[*heads, "late_penalty", "seconds", "misconceptions", "repairs", "why", "waits_for"]]
     for row in report.rows:
         marks = [row.exercises.get(name) for name in report.exercises] + [row.written.get(name) for name in report.written]
         said = ("; ".join(row.ideas), "; ".join(row.repairs), row.why, "; ".join(row.waits))
         values = [row.student, row.name, row.state, row.score, report.max_score, *marks, row.penalty, row.seconds]
-        writer.writerow([*map(cell, values), *(cell(text, 2000) for text in said)])
-    return out.getvalue()
+        rows.append([*values, *said])
+    return csv_text(rows, MESSAGE_LIMIT)
 
 
 def _row(lesson: Lesson, result: SubmissionResult, standing: Standing | None, page: str, graded: str) -> Row:

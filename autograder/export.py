@@ -16,9 +16,10 @@ from typing import Any
 
 from autograder import for_canvas, for_moodle
 from autograder.errors import GraderError
-from autograder.outgoing import Export, Wanted, csv_text, lines, number, unmatched
+from autograder.outgoing import Export, Wanted, lines, number, unmatched
+from autograder.safetext import csv_text
 from autograder.sheets import Sheet, named
-from autograder.standings import Standing, max_score
+from autograder.standings import Standing, cell_names, max_score
 
 FORMATS = ("canvas", "moodle", "csv", "json")
 HOW = {"canvas": for_canvas.HOW, "moodle": for_moodle.HOW}
@@ -62,7 +63,7 @@ def _made(to: str, wanted: Wanted, template: Sheet | None) -> Export:
 def _table(wanted: Wanted) -> Export:
     """A row a student, a column an exercise; sums as they stand, and what they wait for."""
     lesson = wanted.lesson
-    names = [each.name for each in lesson.exercises] + [each.grade_id for each in lesson.written]
+    names = cell_names(lesson)
     rows: list[list[Any]] = [["student", "last_name", "first_name", "email", *names, *SUMS]]
     for each in wanted.standings:
         scores = {mark.name: number(mark.score) for mark in each.cells}

@@ -12,8 +12,9 @@ import re
 from typing import Any
 
 from autograder.errors import GraderError
-from autograder.outgoing import Export, Wanted, as_number, csv_text, unmatched
+from autograder.outgoing import Export, Wanted, as_number, unmatched
 from autograder.roster import plain_name
+from autograder.safetext import csv_text
 from autograder.sheets import Sheet, pair
 from autograder.standings import max_score
 

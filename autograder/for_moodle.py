@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from autograder.errors import GraderError
-from autograder.outgoing import Export, Wanted, as_number, csv_text, unmatched
+from autograder.outgoing import Export, Wanted, as_number, unmatched
+from autograder.safetext import csv_text
 from autograder.sheets import Sheet, pair
 from autograder.standings import Standing
 

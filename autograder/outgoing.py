@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from autograder.course import Lesson
-from autograder.safetext import cell, one_line
+from autograder.safetext import one_line
 from autograder.sheets import Pairs, Sheet
 from autograder.standings import Standing, max_score
 
@@ -61,13 +58,6 @@ def as_number(text: str) -> float | None:
         return float(text.replace(",", ".", 1))
     except ValueError:
         return None
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """CSV that no spreadsheet takes for a formula, wherever its texts come from."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
-    return out.getvalue()
 
 
 def unmatched(sheet: Sheet, pairs: Pairs) -> tuple[str, ...]:

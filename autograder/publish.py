@@ -23,6 +23,7 @@ from autograder.course import Course, Lesson
 from autograder.errors import GraderError
 from autograder.leaks import find_leaks
 from autograder.requirements import needed
+from autograder.standings import max_score
 from autograder.whole import write_file
 
 BEGIN, END = "<!-- lessons: written by `autograder publish` -->", "<!-- end of lessons -->"
@@ -130,9 +131,8 @@ def _table(course: Course, lessons: Sequence[Lesson]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for lesson in lessons:
         written = f" + {len(lesson.written)} in your own words" if lesson.written else ""
-        points = lesson.max_score + sum(one.points for one in lesson.written)
         title = f"[{_title(course, lesson.name)}]({_place(course, lesson.name).as_posix()})"
-        yield f"| {title} | {badge(course, lesson.name)} | {len(lesson.exercises)}{written} | {points:g} |"
+        yield f"| {title} | {badge(course, lesson.name)} | {len(lesson.exercises)}{written} | {max_score(lesson):g} |"
 
 
 def _title(course: Course, name: str) -> str:

@@ -7,7 +7,7 @@
     json_text  JSON, with the same values
     html       a page written by hand, as text or in a quoted attribute
     pages      a jinja2 environment that does this to every value; `content_policy` goes with its pages
-    cell       a CSV cell that no spreadsheet takes for a formula
+    cell       a CSV cell that no spreadsheet takes for a formula; csv_text makes a table of them
     file_name  a name for a file: one for each student, whatever the file system
 
 Names, paths, messages, prints and code come from students; so does all that a hidden test says about their values.
@@ -17,8 +17,10 @@ in another place. Must not open a file, and must not fail on any text.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import html as html_entities
+import io
 import json
 import re
 import unicodedata
@@ -150,6 +152,13 @@ def cell(value: object, limit: int = LINE_LIMIT) -> str | int | float:
         return value
     text = one_line(str(value), limit)
     return text if _NUMBER.fullmatch(text) else _STARTS.sub(_as_text, text)
+
+
+def csv_text(rows: Iterable[Iterable[object]], limit: int = LINE_LIMIT) -> str:
+    """Rows as CSV, each value as `cell` makes it."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([cell(value, limit) for value in row] for row in rows)
+    return out.getvalue()
 
 
 def _as_text(start: re.Match[str]) -> str:

@@ -66,7 +66,7 @@ def read_standings(course: Course, lesson: Lesson) -> tuple[Standing, ...]:
 
     with open_marks(course, lesson) as marks:
         marks.settle_penalties()
-        cells = _cells(marks, _places(course, lesson))
+        cells = _cells(marks, {name: place for place, name in enumerate(cell_names(lesson))})
         found = [_standing(each, cells.get(each.student_id, [])) for each in marks.submissions()]
     return tuple(sorted(found, key=lambda standing: standing.student))
 
@@ -76,10 +76,9 @@ def max_score(lesson: Lesson) -> float:
     return lesson.max_score + sum(written.points for written in lesson.written)
 
 
-def _places(course: Course, lesson: Lesson) -> dict[str, int]:
-    """The lesson's cells in the order in which it asks them."""
-    names = [each.name for each in lesson.exercises] + [each.grade_id for each in lesson.written]
-    return {name: place for place, name in enumerate(names)}
+def cell_names(lesson: Lesson) -> list[str]:
+    """What the cells with points are called: exercises, then written answers, each in the order in which it is asked."""
+    return [each.name for each in lesson.exercises] + [each.grade_id for each in lesson.written]
 
 
 def _cells(marks: Marks, places: dict[str, int]) -> dict[str, list[CellMark]]:
