@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.feedback import picture_html
+from autograder.heat_map import picture_html
 from autograder.outcome import Picture
 from autograder.report import exercise_html, exercise_text
 from autograder.results import SubmissionResult

@@ -1,25 +1,20 @@
 """The class report as one page: no network, a strict policy, light and dark, paper, keyboard and screen reader.
 
-Enters: a `ClassReport`. Leaves: HTML. The style sheet and the script are the only ones that the page's policy lets run, by
-their digests. Links to students' feedback go to files beside the page.
+Enters: a `ClassReport`. Leaves: HTML, by templates/report.html in the frame of all our pages (page_frame.py). Links to
+students' feedback go to files beside the page.
 """
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from autograder import charts
 from autograder.class_report import ClassReport, Row, groups, median
-from autograder.feedback import TEMPLATES, environment
+from autograder.page_frame import rendered
 from autograder.report import points
-from autograder.safetext import content_policy, one_line
-
-if TYPE_CHECKING:
-    import jinja2
+from autograder.safetext import one_line
 
 STATES = {"graded": "graded", "needs_review": "needs review", "unreadable": "unreadable", "missing": "missing"}
 COLOURS = {"graded": "soft", "needs_review": "part", "unreadable": "none", "missing": "none"}
@@ -44,14 +39,16 @@ def class_page(report: ClassReport) -> str:
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
 
-    made, style, script, policy = _frame()
     heat = [_cells(report, row) for row in report.rows]
     place = {row.student: number for number, row in enumerate(report.rows)}
     counted = groups(report)
     told = {
         key: {"label": one_line(label), "who": [place[each] for each in who]} for key, (label, who) in counted.items() if who
     }
-    return made.get_template("report.html").render(
+    return rendered(
+        "report.html",
+        css="report.css",
+        js="report.js",
         title=report.lesson.replace("_", " "),
         report=report,
         groups=counted,
@@ -66,26 +63,7 @@ def class_page(report: ClassReport) -> str:
         seconds=_seconds(report),
         scores_chart=Markup(_scores(report)),  # noqa: S704 - charts.py escapes what it is given
         means_chart=Markup(_means(report)),  # noqa: S704 - numbers
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        policy=policy,
     )
-
-
-@cache
-def _frame() -> tuple[jinja2.Environment, str, str, str]:
-    made = environment()
-    made.filters.update(points=points, breaks=_breaks)
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "report.css"))
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    return made, style, script, content_policy([style], [script])
-
-
-def _breaks(name: str) -> str:
-    """A long name that may go on in the next line after each underscore."""
-    from markupsafe import Markup, escape
-
-    return Markup("_<wbr>").join(escape(one_line(name)).split("_"))
 
 
 def _cells(report: ClassReport, row: Row) -> Cells:

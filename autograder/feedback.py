@@ -2,32 +2,24 @@
 
 Enters: a result, its pictures, and the marks as they stand in the gradebook, if they do. Leaves: HTML and text. Nothing here
 knows a hidden input: messages come from telling.py, pictures from picture.py. Every value is cleaned and escaped by the
-templates' environment; the page runs no script, asks for nothing and has a strict policy.
+templates' environment (page_frame.py); the page runs no script, asks for nothing and has a strict policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autograder import report
 from autograder.course import Lesson
 from autograder.outcome import Picture
+from autograder.page_frame import rendered
 from autograder.report import CAUSES, MARKS, points
 from autograder.results import ExerciseResult, SubmissionResult, TestResult
-from autograder.safetext import clean, content_policy, html, one_line, pages
+from autograder.safetext import clean, one_line
+from autograder.standings import CellMark, Standing, max_score
 
-if TYPE_CHECKING:
-    import jinja2
-
-    from autograder.standings import CellMark, Standing
-
-TEMPLATES = Path(__file__).parent / "templates"
 HINT = "hint:"
-STEPS = 10  # shades of a heat map
 OUTCOMES = {"passed": "passed", "failed": "failed", "not_judged": "not judged"}
 
 
@@ -70,19 +62,10 @@ class Sum:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What all pages of a run have in common, made once."""
-
-    template: jinja2.Template
-    style: str
-    policy: str
-
-
 def page(lesson: Lesson, result: SubmissionResult, pictures: Mapping[str, Picture], standing: Standing | None = None) -> str:
     """A student's page."""
-    frame = _frame()
-    return frame.template.render(
+    return rendered(
+        "feedback.html",
         title=lesson.name.replace("_", " "),
         student=one_line(result.student),
         unreadable=result.status == "unreadable" and standing is None,
@@ -90,8 +73,6 @@ def page(lesson: Lesson, result: SubmissionResult, pictures: Mapping[str, Pictur
         message=result.message,
         repairs=result.repairs,
         blocks=blocks(lesson, result, pictures, standing),
-        style=frame.style,
-        policy=frame.policy,
     )
 
 
@@ -111,8 +92,6 @@ def total(lesson: Lesson, result: SubmissionResult, standing: Standing | None) -
         come = sum(each.points for each in lesson.written)
         notes = (f"{points(come)} more points for what is marked by hand.",) if come else ()
         return Sum(points(result.score), points(result.max_score), notes)
-    from autograder.standings import max_score
-
     late = f"{points(standing.penalty)} points were taken off for being late." if standing.penalty else ""
     waits = f"Still to be looked at: {', '.join(standing.waiting)}." if standing.waiting else ""
     return Sum(points(standing.score), points(max_score(lesson)), tuple(note for note in (late, waits) if note))
@@ -197,60 +176,3 @@ def parts(message: str) -> dict[str, str]:
         at = word.strip(": ") or (at if line.strip() else "note")
         found[at].append(line.removeprefix(word).strip())
     return {name: "\n".join(lines).strip() for name, lines in found.items()}
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """The templates, with what they call."""
-    import jinja2
-
-    made = pages(jinja2.FileSystemLoader(TEMPLATES))
-    made.filters.update(shade=shade, number=map_number)
-    made.trim_blocks = made.lstrip_blocks = True
-    return made
-
-
-@cache
-def _frame() -> Frame:
-    from markupsafe import Markup
-
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    page, own = environment().get_template("feedback.html"), Markup(style)  # noqa: S704 - our own file
-    return Frame(page, own, content_policy(styles=[style]))
-
-
-def shade(value: float | None) -> int:
-    """A number's step among the shades of a map of weights, 0 to 10."""
-    return 0 if value is None else round(STEPS * min(max(value, 0.0), 1.0))
-
-
-def map_number(value: float | None) -> str:
-    """A number of a map; what is not finite has a name."""
-    if value is None:
-        return "NaN"
-    return points(value) if value == int(value) else f"{value:.2f}"
-
-
-def picture_html(picture: Picture) -> str:
-    """A picture for a notebook's output, where no style sheet of ours is."""
-    maps = "".join(_map_html(title, picture, maps) for title, maps in (("right", picture.right), ("yours", picture.given)))
-    return f'<p style="margin: 1em 0 .3em"><b>{html(picture.title)}</b></p><div>{maps}</div>'
-
-
-def _map_html(title: str, picture: Picture, maps: tuple[tuple[tuple[float | None, ...], ...], ...]) -> str:
-    cell = "padding: .15em .45em; text-align: right; border: 0; background: rgba(35, 105, 190, {})"
-    tables = []
-    for number, each in enumerate(maps):
-        name = title if len(maps) == 1 else f"{title}, head {number}"
-        head = "".join(f"<th>{html(column)}</th>" for column in picture.columns)
-        rows = "".join(
-            f"<tr><th>{html(label)}</th>"
-            + "".join(f'<td style="{cell.format(shade(value) * 0.06)}">{map_number(value)}</td>' for value in row)
-            + "</tr>"
-            for label, row in zip(picture.rows, each, strict=False)
-        )
-        tables.append(
-            '<table style="display: inline-block; margin: 0 1.5em 1em 0; vertical-align: top">'
-            f"<caption>{name}</caption><tr><td></td>{head}</tr>{rows}</table>"
-        )
-    return "".join(tables)

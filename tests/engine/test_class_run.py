@@ -549,7 +549,7 @@ def test_a_call_leaves_nothing_behind(student_of):
 def test_what_is_made_ready_is_what_reports_draw_with():
     """Modules imported while jobs start are those that the end of a run would import; nothing is imported for nothing."""
     code = (
-        "import sys\nfrom autograder import charts, marking, reports\nfrom autograder.feedback import environment\n"
+        "import sys\nfrom autograder import charts, marking, reports\nfrom autograder.page_frame import environment\n"
         "assert not set(marking.OF_REPORTS) & set(sys.modules)\n"
         "environment()\ncharts.columns(['a'], [1], 'what', 'alt')\n"
         "assert set(marking.OF_REPORTS) <= set(sys.modules)\n"

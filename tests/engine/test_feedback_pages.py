@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from autograder.feedback import page as made
-from autograder.feedback import parts, picture_html, text
+from autograder.feedback import parts, text
+from autograder.heat_map import picture_html
 from autograder.outcome import Picture
 from autograder.picture import Gallery, shown_in
 from autograder.reference import load_reference

@@ -17,8 +17,9 @@ import torch
 from autograder.boxes import choose_box
 from autograder.build import build
 from autograder.collection import find_submissions
-from autograder.feedback import page, picture_html, text
+from autograder.feedback import page, text
 from autograder.grader import Grader
+from autograder.heat_map import picture_html
 from autograder.inputs import derive_seed
 from autograder.leaks import find_leaks
 from autograder.misconception import answers_in
