@@ -5,15 +5,19 @@ a value of a hidden input or of a wanted result. Student code chooses how many e
 keys of a dict, and could spell out what it was given there: so counts and sizes are rough words, keys are not repeated.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autograder.tolerance import Judgement, excess, within
+from autograder.nested import floating, is_floating
+from autograder.tolerance import Judgement, coarser, excess, within
 
 FAR = 1000.0  # times what rounding explains: a wrong idea, not a coarse one
+KEEP_TYPE = "keep the dtype and device of the input: make new tensors with those of a tensor you were given"
+
 Names = str | tuple[str, ...]
 
 
@@ -90,6 +94,25 @@ def check_values(pair: Pair, judgement: Judgement, dtype: torch.dtype, hint: str
         raise Mismatch(f"{pair.name} with the right entries", f"{share(ratio > 1)} wrong{note}", hint)
     far = "far" if float(ratio.amax()) > FAR else "only a little"
     raise Mismatch(f"{pair.name} right up to rounding", f"{share(ratio > 1)} off, {far}{note}", hint)
+
+
+def check_all_values(pairs: list[Pair], judged: Callable[..., list[Judgement]], dtype: torch.dtype, hint: str) -> None:
+    """Checks the values of all pairs; what is no draw's business is right, the rest is judged with care.
+
+    Each draw can only allow more, so what is right without any takes no further runs of the reference.
+    """
+    judgements = judged(draws=0)
+    if not all(within(pair.got, judgement) for pair, judgement in zip(pairs, judgements, strict=True)):
+        for pair, judgement in zip(pairs, judged(), strict=True):
+            check_values(pair, judgement, dtype, hint)
+
+
+def judged_in(pairs: list[Pair], args: Any, kwargs: Any, accuracy: torch.dtype = torch.float64) -> torch.dtype:
+    """The coarsest type among arguments, the student's tensors and what the lesson accepts."""
+    given = [tensor.dtype for tensor in floating((args, kwargs))]
+    given = given or [pair.wanted.dtype for pair in pairs if is_floating(pair.wanted)]
+    returned = [pair.got.dtype for pair in pairs if is_floating(pair.got) and not pair.is_number]
+    return coarser(accuracy, *given, *returned)
 
 
 def kind(thing: Any) -> str:

@@ -14,7 +14,7 @@ from autograder import report
 from autograder.course import Lesson
 from autograder.outcome import Picture
 from autograder.page_frame import rendered
-from autograder.report import CAUSES, MARKS, points
+from autograder.report import MARKS, points
 from autograder.results import ExerciseResult, SubmissionResult, TestResult
 from autograder.safetext import clean, one_line
 from autograder.standings import CellMark, Standing, max_score
@@ -154,17 +154,16 @@ def _state(score: float, max_score: float) -> str:
 
 def _line(test: TestResult, told: set[tuple[str, str]]) -> Line:
     """A test's line; a reason that was told before is not told again."""
-    device = "" if test.device == "cpu" else f" [{test.device}]"
-    sentence, outcome = f"{one_line(test.name)}{device}", OUTCOMES[test.outcome]
+    mark, outcome = MARKS[test.outcome], OUTCOMES[test.outcome]
+    sentence, cause = report.sentence(test), report.told_cause(test)
     if test.outcome == "passed":
-        return Line(MARKS["passed"], outcome, sentence, note=one_line(test.message))
-    cause = CAUSES[test.cause] if test.outcome == "failed" and test.cause not in (None, "wrong") else ""
+        return Line(mark, outcome, sentence, note=one_line(test.message))
     reason = cause, clean(test.message).strip()
     if reason[1] and reason in told:
-        return Line(MARKS[test.outcome], outcome, sentence, cause, as_above=True)
+        return Line(mark, outcome, sentence, cause, as_above=True)
     told.add(reason)
     said = parts(reason[1])
-    return Line(MARKS[test.outcome], outcome, sentence, cause, said["wanted"], said["got"], said["hint"], said["note"])
+    return Line(mark, outcome, sentence, cause, said["wanted"], said["got"], said["hint"], said["note"])
 
 
 def parts(message: str) -> dict[str, str]:

@@ -19,6 +19,12 @@ def leaves(tree: Any, path: str = "result") -> list[tuple[str, Any]]:
     return [(path, tree)]
 
 
+def argument_leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The leaves of a call's arguments, as `argument 2[0]` or `argument mask`."""
+    numbered = {**{str(i + 1): arg for i, arg in enumerate(args)}, **kwargs}
+    return [found for name, nest in numbered.items() for found in leaves(nest, f"argument {name}")]
+
+
 def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
     """The same nest with each leaf changed; named tuples become tuples."""
     if isinstance(tree, Tensor):

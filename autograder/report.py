@@ -103,6 +103,16 @@ def ideas(exercise: ExerciseResult) -> list[str]:
     return sorted(dict.fromkeys(named), key=named.count, reverse=True)
 
 
+def sentence(test: TestResult) -> str:
+    """What a test claims, and where, if not on the CPU."""
+    return one_line(test.name) + ("" if test.device == "cpu" else f" [{test.device}]")
+
+
+def told_cause(test: TestResult) -> str:
+    """Why a test failed, in words; nothing for a wrong result, of which the message says more."""
+    return CAUSES[test.cause] if test.outcome == "failed" and test.cause not in (None, "wrong") else ""
+
+
 def _loss(exercise: ExerciseResult) -> str:
     unjudged = any(test.outcome == "not_judged" for test in exercise.tests)
     reasons = ideas(exercise) or [CAUSES[cause] for cause in _causes(exercise)] or ["not judged"] * unjudged
@@ -112,12 +122,11 @@ def _loss(exercise: ExerciseResult) -> str:
 
 def _test_lines(test: TestResult, told: set[str], idea: str) -> list[str]:
     """A test's line and, unless it passed, why, the idea first; a reason that was `told` before is not told again."""
-    device = "" if test.device == "cpu" else f" [{test.device}]"
-    line = f"  {MARKS[test.outcome]} {one_line(test.name)}{device}"
+    line = f"  {MARKS[test.outcome]} {sentence(test)}"
     if test.outcome == "passed":
         return [line]
-    if test.outcome == "failed" and test.cause not in (None, "wrong"):
-        line += f": {CAUSES[test.cause]}"
+    if cause := told_cause(test):
+        line += f": {cause}"
     reason = "\n".join(text for text in (idea, _message(test)) if text)
     if reason in told:
         return [f"{line} (as above)"]
