@@ -17,10 +17,10 @@ import torch
 from autograder.boxes import choose_box
 from autograder.course import find_course
 from autograder.errors import AutograderError
+from autograder.fixtures import Case, draw_inputs, on_each_device
 from autograder.grade import open_case
 from autograder.grader import DEVICES, Grader
 from autograder.inputs import Inputs
-from autograder.suite import Case, draw_inputs, on_each_device
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

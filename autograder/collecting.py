@@ -22,8 +22,8 @@ from nbgrader.plugins import FileNameCollectorPlugin
 
 from autograder.collection import Collection, Submission
 from autograder.course import Course
+from autograder.database import course_directory
 from autograder.errors import GraderError
-from autograder.gradebook import course_directory
 from autograder.intake import write_notes
 from autograder.textfile import read_regular_file
 

@@ -24,10 +24,11 @@ import torch
 
 from autograder.course import Lesson
 from autograder.errors import GraderError
+from autograder.fixtures import Case
 from autograder.hints import FAULTS, looks_like
 from autograder.misconception import Misconception, answers_in
 from autograder.reference import Reference
-from autograder.suite import Case, Outcome, Suite
+from autograder.suite import Outcome, Suite
 from autograder.watching import Call, Watch, same
 
 ENOUGH = 3  # inputs that an idea must explain

@@ -22,6 +22,7 @@ from autograder.collection import Submission
 from autograder.course import Exercise, Lesson
 from autograder.diagnosis import Bank, Diagnosis
 from autograder.errors import StudentError, SubmissionError
+from autograder.fixtures import Case
 from autograder.inputs import derive_seed
 from autograder.keys import Known, one_by_one
 from autograder.notebook import read_notebook
@@ -35,7 +36,7 @@ from autograder.rules import violations
 from autograder.sandbox import Sandbox
 from autograder.session import Session
 from autograder.student import Student
-from autograder.suite import Case, Outcome, Suite
+from autograder.suite import Outcome, Suite
 from autograder.telling import PATIENCE_S, Rehearsal
 from autograder.watching import Watch
 

@@ -9,53 +9,45 @@ beside its place first and put there just after the commit: a full disk or a loc
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sqlite3
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader import api
 from nbgrader import preprocessors as steps
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import compute_checksum, is_locked, is_solution
+from nbgrader.utils import compute_checksum
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import undefer
-from traitlets.config.loader import PyFileConfigLoader
 
 from autograder.canonical import add_feedback, canonical, graded_cells
 from autograder.course import Course, Lesson
+from autograder.database import (
+    course_directory,
+    database_errors,
+    ensure_assignment,
+    file_of,
+    identity,
+    one_commit,
+    open_database,
+)
 from autograder.errors import GraderError
 from autograder.outcome import pictures
-from autograder.quickly import stamp_if_new
 from autograder.results import ExerciseResult, SubmissionResult
 from autograder.whole import prepare, put
 
 if TYPE_CHECKING:
     from autograder.paper import Graded
 
-SQLITE = "sqlite:///"
 NO_RESPONSE = "No response."  # nbgrader's own words for an untouched answer
 # Of a submission in nbgrader's folders: by the first nbgrader sees what is newer, by the second release_feedback finds whose
 # the feedback is.
 BESIDE = ("timestamp.txt", "submission_secret.txt")
 READ_ONLY = 0o444  # as nbgrader leaves autograded notebooks
-# What `nbgrader generate_assignment` does to a source notebook up to the step that fills the gradebook.
-SAVING_STEPS = (
-    steps.LockCells,
-    steps.ClearSolutions,
-    steps.ClearOutput,
-    steps.CheckCellMetadata,
-    steps.ComputeChecksums,
-    steps.SaveCells,
-)
 
 
 class Marks:
@@ -65,8 +57,8 @@ class Marks:
         self._course, self._directory, self._gradebook = course, directory, gradebook
         self._release = nbformat.read(course.release(lesson.name), as_version=4)
         self._lesson = lesson.name
-        self._file = _file_of(self.database)
-        self._opened = _identity(self._file) if self._file else (0, 0)
+        self._file = file_of(self.database)
+        self._opened = identity(self._file) if self._file else (0, 0)
         self._late = steps.AssignLatePenalties(config=directory.config)
         self._late.init_plugin()
 
@@ -83,7 +75,7 @@ class Marks:
         named = named.join(api.BaseCell, api.Grade.cell_id == api.BaseCell.id)
         named = named.join(api.Assignment, api.Assignment.id == api.SubmittedAssignment.assignment_id)
         found: dict[str, dict[str, float | None]] = {}
-        with _database_errors(self.database):
+        with database_errors(self.database):
             rows = self._gradebook.db.execute(named.where(api.Assignment.name == self._lesson)).all()
         for student, cell, score in rows:
             found.setdefault(student, {})[cell] = score
@@ -106,25 +98,21 @@ class Marks:
         add_feedback(notebook, result, pictures(graded.judged))
         earlier = self._answers(result.student)
         parts = self._prepared(result, notebook)
-        try:
-            with _database_errors(self.database), _one_commit(self._gradebook.db):
-                self._mark(result, notebook, earlier)
-        except BaseException:
-            self._gradebook.db.rollback()
+        with ExitStack() as undo:  # both are as they were where anything is refused, or the run is stopped
+            undo.callback(self._gradebook.db.rollback)
             for part in parts.values():
-                part.unlink(missing_ok=True)
-            raise
-        with _database_errors(self.database):
-            for (
-                place,
-                part,
-            ) in parts.items():  # after the commit: what it was before tells the next run which answers are new
+                undo.callback(part.unlink, missing_ok=True)
+            with database_errors(self.database), one_commit(self._gradebook.db):
+                self._mark(result, notebook, earlier)
+            undo.pop_all()
+        with database_errors(self.database):
+            for place, part in parts.items():  # after the commit: what stood there tells the next run which answers are new
                 put(part, place)
         self._look_after()
 
     def _look_after(self) -> None:
         """Raises GraderError where the database is not the one that was opened: what went into it is not in the course."""
-        if self._file is not None and _identity(self._file) != self._opened:
+        if self._file is not None and identity(self._file) != self._opened:
             told = f"{self._file} was moved, deleted or replaced while it was open"
             raise GraderError(f"{told}; leave it in its place and grade again")
 
@@ -212,40 +200,10 @@ def open_marks(course: Course, lesson: Lesson) -> Iterator[Marks]:
     # nbgrader writes the traceback of a database error to this log, and raises; a message of ours is enough.
     logging.getLogger("tornado.application").addHandler(logging.NullHandler())
     directory = course_directory(course)
-    with _database_errors(directory.db_url):
+    with database_errors(directory.db_url):
         ensure_assignment(course, lesson.name, directory)
-    with closing(_open(directory)) as gradebook:
+    with closing(open_database(directory)) as gradebook:
         yield Marks(course, lesson, directory, gradebook)
-
-
-def course_directory(course: Course) -> CourseDirectory:
-    """nbgrader's view of the course: its nbgrader_config.py, folders and database."""
-    try:
-        config = PyFileConfigLoader("nbgrader_config.py", path=str(course.root)).load_config()
-    except Exception as error:  # a config file is a program: anything may come of it
-        raise GraderError(f"{course.root / 'nbgrader_config.py'} cannot be loaded ({error}); mend it") from error
-    return CourseDirectory(config=config, root=str(course.root))
-
-
-def ensure_assignment(course: Course, lesson: str, directory: CourseDirectory) -> None:
-    """Puts the lesson's cells and points into the gradebook where they are not there as the source has them.
-
-    nbgrader writes them one by one; where a run was killed meanwhile, the next completes them. Raises GraderError where
-    nbgrader refuses: cells cannot come or go once submissions are recorded.
-    """
-    wanted = nbformat.read(course.source(lesson), as_version=4)
-    with closing(_open(directory)) as gradebook:
-        if _recorded(gradebook, lesson) == _cells(wanted):
-            return
-        gradebook.update_or_create_assignment(lesson)
-    names = {"notebook": lesson, "assignment": lesson, "student": ".", "db_url": directory.db_url}
-    resources = ResourcesDict(nbgrader=names)
-    try:
-        for step in SAVING_STEPS:
-            wanted, resources = step(config=directory.config)(wanted, resources)
-    except RuntimeError as error:
-        told = f"{lesson} changed after submissions were recorded: {error}"
-        raise GraderError(f"{told}; build the lesson they had, or move the gradebook away") from error
 
 
 def set_grade(
@@ -284,108 +242,7 @@ def _is_judged(exercise: ExerciseResult) -> bool:
     return any(test.outcome != "not_judged" for test in exercise.tests)
 
 
-def _open(directory: CourseDirectory) -> api.Gradebook:
-    """Opens or makes the database; nbgrader calls `alembic` by name, which stands beside this Python."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
-    try:
-        _make_if_missing(directory)
-        stamp_if_new(directory.db_url)
-        return api.Gradebook(directory.db_url, directory.course_id)
-    except (SQLAlchemyError, OSError) as error:
-        told = f"{directory.db_url} cannot be opened ({_reason(error)})"
-        raise GraderError(f"{told}; {_advice(error)}") from error
-    finally:
-        os.environ["PATH"] = before
-
-
-def _make_if_missing(directory: CourseDirectory) -> None:
-    """Puts a new database in its place as a whole: of one that was half made nbgrader would not notice."""
-    path = _file_of(directory.db_url)
-    if path is None or _identity(path) != (0, 0) or not path.parent.is_dir():
-        return
-    part = path.with_name(f".{path.name}.part")
-    for each in (part, part.with_name(f"{part.name}-journal")):
-        each.unlink(missing_ok=True)
-    stamp_if_new(f"{SQLITE}{part}")
-    api.Gradebook(f"{SQLITE}{part}", directory.course_id).close()
-    put(part, path)
-
-
-def _file_of(url: str) -> Path | None:
-    """The file that a database is; None for one on a server."""
-    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
-
-
 def _with_names(session: Any, kind: type[Any], submitted: api.SubmittedNotebook) -> list[tuple[Any, str]]:
     """Grades or comments of a submitted notebook, each with its cell's name, in one query."""
     named = select(kind, api.BaseCell.name).join(api.BaseCell, kind.cell_id == api.BaseCell.id)
     return [tuple(row) for row in session.execute(named.where(kind.notebook_id == submitted.id))]
-
-
-Cells = tuple[dict[str, float], set[str], set[str]]  # points of what is graded, what students fill in, what is kept
-
-
-def _recorded(gradebook: api.Gradebook, lesson: str) -> Cells | None:
-    """All cells that the gradebook has of a lesson: a run may have been killed while nbgrader put them there, one by one."""
-    try:
-        notebook = gradebook.find_notebook(lesson, lesson)
-    except api.MissingEntry:
-        return None
-    points = {cell.name: float(cell.max_score) for cell in notebook.grade_cells}
-    return points, {cell.name for cell in notebook.solution_cells}, {cell.name for cell in notebook.source_cells}
-
-
-def _cells(notebook: NotebookNode) -> Cells:
-    """The same as the source has them."""
-    named = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
-    points = {cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points) for cell in graded_cells(notebook)}
-    filled = {name for name, cell in named.items() if is_solution(cell)}
-    return points, filled, {name for name, cell in named.items() if name in {*points, *filled} or is_locked(cell)}
-
-
-@contextmanager
-def _one_commit(session: Any) -> Iterator[None]:
-    """One commit at the end of the block: nbgrader's own, after each row, only flush meanwhile."""
-    real = session()
-    real.commit = real.flush
-    try:
-        yield
-    finally:
-        del real.commit
-    real.commit()
-
-
-@contextmanager
-def _database_errors(url: str) -> Iterator[None]:
-    """What the database or the disk refuses, as our failure: locked, full, read-only, broken."""
-    try:
-        yield
-    except (SQLAlchemyError, api.InvalidEntry) as error:
-        told = f"{url} cannot be written ({_reason(error)})"
-        raise GraderError(f"{told}; {_advice(error)}") from error
-    except OSError as error:
-        told = f"{error.filename or 'a file'} cannot be written ({error.strerror})"
-        raise GraderError(f"{told}; see to space and rights, and grade again") from error
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Which file it is, whatever its name; zeros where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_dev, status.st_ino
-
-
-def _advice(error: Exception) -> str:
-    """What to do about it: only a file that is broken may be moved away, with all the marks that are in it."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return "check the file, or move it away"
-    return "close what holds it open, see to space and rights, and grade again"
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a database's complaint."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

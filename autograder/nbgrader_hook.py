@@ -42,7 +42,7 @@ from pygments.token import STANDARD_TYPES
 from traitlets import Unicode
 from traitlets.config import Config
 
-from autograder import gradebook
+from autograder import database, gradebook
 from autograder.boxes import choose_box
 from autograder.canonical import add_feedback, canonical
 from autograder.course import Course, find_course
@@ -111,7 +111,7 @@ def ensure_assignment(assignment: str, **_: Any) -> None:
     """nbgrader's hook before it converts: puts the lesson into the gradebook as `autograder grade` does."""
     course = find_course(Path.cwd())  # nbgrader works in the course's root
     if assignment in course.lessons():
-        gradebook.ensure_assignment(course, assignment, gradebook.course_directory(course))
+        database.ensure_assignment(course, assignment, database.course_directory(course))
 
 
 class EngineExporter(NotebookExporter):

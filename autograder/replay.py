@@ -16,10 +16,11 @@ from torch import Tensor
 
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError, SubmissionError
+from autograder.fixtures import Case
 from autograder.grade import open_case
 from autograder.inputs import Inputs
 from autograder.safetext import clean
-from autograder.suite import Case, Outcome, Suite
+from autograder.suite import Outcome, Suite
 from autograder.watching import Call, Watch, same
 
 FEW = 200  # numbers of a tensor that are shown in full; a larger one shows its edges

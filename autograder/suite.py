@@ -13,10 +13,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
 import pytest
 import torch
@@ -28,13 +27,13 @@ from autograder.comparing import Mismatch
 from autograder.course import Lesson
 from autograder.direct import call, plan
 from autograder.errors import GraderError, StudentError, StudentMalformed, StudentMemory
+from autograder.fixtures import GIVEN, Case, Fixtures, without_device
 from autograder.inputs import Inputs
 from autograder.outcome import Outcome as Outcome
 from autograder.placement import NotJudged
 from autograder.results import Cause
 from autograder.results import Outcome as Verdict
 
-GIVEN = frozenset({"student", "reference", "inputs"})
 VALUES = frozenset({1, 2, 3, 4})  # numbers of LESSONS.md's points that ask for values
 _UNUSED = [
     "capture",
@@ -58,89 +57,6 @@ _UNUSED = [
     "autograder.byhand",
     "hypothesispytest",
 ]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Whom the tests are run for."""
-
-    student: Any
-    reference: Any
-    seed: Callable[[str], bytes]  # test id -> seed of its inputs
-    watch: Callable[[str, Any], Any] = lambda test, student: student  # what a test gets for its student
-    may_tell: Callable[[], bool] = lambda: True  # may the student read what became of the test that ran last?
-
-
-class Fixtures:
-    """The pytest plugin that gives tests what they ask for; `case` is whom they are run for now."""
-
-    def __init__(self, devices: tuple[str, ...]) -> None:
-        self.devices = devices
-        self.case: Case | None = None
-        self.raised: BaseException | None = None
-        self.drawn: Inputs | None = None  # the inputs of the test that ran last
-        self.broken: dict[str, str] = {}  # exercise -> why its suite cannot be collected
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Runs a test that draws inputs on each device."""
-        on_each_device(metafunc, self.devices)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remembers which suite is broken."""
-        if report.failed:
-            name = os.path.basename(report.nodeid.split("::")[0])
-            self.broken[name.removeprefix("test_").removesuffix(".py")] = str(report.longrepr).strip()
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Iterator[None]:
-        """Keeps what a test raised, as an exception rather than as text."""
-        if call.excinfo is not None and self.raised is None:
-            self.raised = call.excinfo.value
-        return (yield)
-
-    @pytest.fixture
-    def student(self, request: pytest.FixtureRequest) -> Any:
-        """The submission's exercises."""
-        case = self._case()
-        return case.watch(request.node.name, case.student)
-
-    @pytest.fixture
-    def reference(self) -> Any:
-        """The model answers."""
-        return self._case().reference
-
-    @pytest.fixture
-    def inputs(self, request: pytest.FixtureRequest, device: str) -> Inputs:
-        """Random inputs on the test's device, the same whenever this student is graded."""
-        self.drawn = draw_inputs(self._case(), request.node, device)
-        return self.drawn
-
-    def given(self, item: pytest.Function) -> dict[str, Any]:
-        """The same three for a test that is called without pytest."""
-        case, given = self._case(), dict[str, Any]()
-        if "student" in item.fixturenames:
-            given["student"] = case.watch(item.name, case.student)
-        if "inputs" in item.fixturenames:
-            given["inputs"] = self.drawn = draw_inputs(case, item, str(item.callspec.params["device"]))
-        return {**given, "reference": case.reference}
-
-    def _case(self) -> Case:
-        if self.case is None:
-            raise GraderError("a suite was run for nobody")
-        return self.case
-
-
-def on_each_device(metafunc: pytest.Metafunc, devices: tuple[str, ...]) -> None:
-    """Makes a test that asks for a device run on each of `devices`; skipped where that does not exist."""
-    if "device" in metafunc.fixturenames:
-        no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-        marks: dict[str, list[pytest.MarkDecorator]] = {"cpu": [], "cuda": [no_cuda]}
-        metafunc.parametrize("device", [pytest.param(device, marks=marks[device], id=device) for device in devices])
-
-
-def draw_inputs(case: Case, item: pytest.Item, device: str) -> Inputs:
-    """The inputs of a test, the same on each device."""
-    return Inputs(case.seed(_without_device(item)), device)
 
 
 class Suite:
@@ -173,9 +89,7 @@ class Suite:
     def __enter__(self) -> Suite:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -188,11 +102,7 @@ class Suite:
         """Why the suite of an exercise cannot be run, or nothing."""
         if exercise in self._fixtures.broken:
             return self._fixtures.broken[exercise]
-        return (
-            ""
-            if self._items[exercise]
-            else f"there is no {self.lesson.suites / f'test_{exercise}.py'} with a test in it"
-        )
+        return "" if self._items[exercise] else f"there is no {self.lesson.suites / f'test_{exercise}.py'} with a test in it"
 
     def outcomes(self, exercise: str, verdict: Verdict, cause: Cause | None, message: str) -> list[Outcome]:
         """The same outcome for each test of an exercise that is not run at all."""
@@ -246,9 +156,7 @@ class Suite:
             raise ours  # the box, not the answer
         if with_reference is not None:
             details = f"the reference fails this test: {type(with_reference).__name__}: {with_reference}"
-            return replace(
-                blank, verdict="not_judged", message="this test is broken; it was not counted", details=details
-            )
+            return replace(blank, verdict="not_judged", message="this test is broken; it was not counted", details=details)
         details = f"{type(raised).__name__}: {raised}"
         if isinstance(raised, Mismatch):
             return _failed(blank, "wrong", str(raised) if case.may_tell() else raised.wanted_only, details)
@@ -299,21 +207,10 @@ def _blank(item: pytest.Function) -> Outcome:
     point = next((mark.args[0] for mark in item.iter_markers("covers")), 2)
     callspec = getattr(item, "callspec", None)
     device = callspec.params.get("device", "cpu") if callspec else "cpu"
-    sentence = (
-        (item.function.__doc__ or item.originalname.removeprefix("test_").replace("_", " ")).strip().splitlines()[0]
-    )
-    parameters = _without_device(item).partition("[")[2]
+    sentence = (item.function.__doc__ or item.originalname.removeprefix("test_").replace("_", " ")).strip().splitlines()[0]
+    parameters = without_device(item).partition("[")[2]
     title = sentence.rstrip(".") + (f" [{parameters}" if parameters else "")
     return Outcome(item.name, title, point in VALUES, device)
-
-
-def _without_device(item: pytest.Item) -> str:
-    """A test's name with its parameters but the device: the same inputs are drawn for each device."""
-    name, bracket, rest = item.name.partition("[")
-    if not bracket:
-        return f"{item.path.stem}::{name}"
-    kept = [part for part in rest.removesuffix("]").split("-") if part not in ("cpu", "cuda")]
-    return f"{item.path.stem}::{name}" + (f"[{'-'.join(kept)}]" if kept else "")
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from autograder.fixtures import Case
 from autograder.inside import messages, packing
 from autograder.session import Session
 from autograder.student import MOST_NOTED, Student
-from autograder.suite import Case
 
 PATIENCE_S = 1.0  # for one call of the rehearsal; it ends with the first that takes longer
 LARGEST = 2**63 - 2  # that randint can be given as its end

@@ -16,10 +16,11 @@ import torch
 
 from autograder.course import Course, Lesson
 from autograder.errors import GraderError
+from autograder.fixtures import Case
 from autograder.inputs import derive_seed
 from autograder.misconception import Alternative, Misconception, answers_in
 from autograder.reference import Reference, load_reference
-from autograder.suite import Case, Outcome, Suite
+from autograder.suite import Outcome, Suite
 
 
 @dataclass

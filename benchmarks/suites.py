@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import torch
 
 from autograder.course import Course
+from autograder.fixtures import Case
 from autograder.reference import load_reference
-from autograder.suite import Case, Suite
+from autograder.suite import Suite
 from benchmarks.contenders import LESSON, ROOT
 from benchmarks.rows import Row, keep, report
 

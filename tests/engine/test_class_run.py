@@ -119,7 +119,7 @@ def score_in_gradebook(course):
     """The score that nbgrader has: score_in_gradebook("ada", "softmax", manual=None) -> (auto, manual)."""
     from nbgrader.api import Gradebook
 
-    from autograder.gradebook import course_directory
+    from autograder.database import course_directory
 
     def look(student, exercise, manual=None):
         with Gradebook(course_directory(course).db_url) as gradebook:
@@ -412,7 +412,7 @@ def test_a_mark_that_somebody_changed_is_set_right(grade, hand_in, filled, cours
     """The machine's score is the machine's."""
     from nbgrader.api import Gradebook
 
-    from autograder.gradebook import course_directory
+    from autograder.database import course_directory
 
     hand_in("ada", filled(softmax=RIGHT))
     grade()

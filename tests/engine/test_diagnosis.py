@@ -10,12 +10,13 @@ import torch
 
 from autograder.course import Course
 from autograder.diagnosis import Bank, Diagnosis, beside
+from autograder.fixtures import Case
 from autograder.hints import FAULTS, looks_like
 from autograder.misconception import answers_in
 from autograder.nested import map_leaves
 from autograder.reference import Reference, load_reference
 from autograder.score import score_exercise
-from autograder.suite import Case, Suite
+from autograder.suite import Suite
 from autograder.watching import Call, Watch
 
 ROOT = Path(__file__).resolve().parents[2]

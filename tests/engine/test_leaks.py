@@ -18,6 +18,7 @@ from autograder.boxes import choose_box
 from autograder.build import build
 from autograder.collection import find_submissions
 from autograder.feedback import page, text
+from autograder.fixtures import Case
 from autograder.grader import Grader
 from autograder.heat_map import picture_html
 from autograder.inputs import derive_seed
@@ -28,7 +29,7 @@ from autograder.outcome import pictures
 from autograder.publish import publish
 from autograder.reference import load_reference
 from autograder.report import exercise_html
-from autograder.suite import Case, Suite
+from autograder.suite import Suite
 from autograder.watching import Watch
 
 LESSON = "attention_from_scratch"

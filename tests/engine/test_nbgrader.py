@@ -16,8 +16,8 @@ from nbgrader.coursedir import CourseDirectory
 
 from autograder import nbgrader_hook
 from autograder.canonical import canonical
+from autograder.database import course_directory
 from autograder.errors import GraderError
-from autograder.gradebook import course_directory
 from autograder.notebook import read_notebook
 from autograder.program import slice_program
 from autograder.results import ExerciseResult, SubmissionResult, TestResult

@@ -8,7 +8,8 @@ import torch
 
 from autograder.course import Course, Exercise, Lesson
 from autograder.errors import GraderError, StudentCrash, StudentError
-from autograder.suite import Case, Suite
+from autograder.fixtures import Case
+from autograder.suite import Suite
 
 SUITE = '''
 import pytest
