@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from autograder.errors import GraderError
@@ -43,7 +43,8 @@ def prepare(path: Path, data: bytes, mode: int | None = None, *, lasting: bool =
     """Writes what shall stand at `path` beside it; where."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    try:
+    with ExitStack() as unfinished:
+        unfinished.callback(_removed, part)
         with part.open("xb") as file:
             file.write(data)
             file.flush()
@@ -51,11 +52,13 @@ def prepare(path: Path, data: bytes, mode: int | None = None, *, lasting: bool =
                 os.fsync(file.fileno())
         if mode is not None:
             part.chmod(mode)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+        unfinished.pop_all()
     return part
+
+
+def _removed(part: Path) -> None:
+    with suppress(OSError):  # what made the writing fail is what its caller has to hear
+        part.unlink(missing_ok=True)
 
 
 def put(part: Path, path: Path) -> None:

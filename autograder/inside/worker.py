@@ -180,7 +180,7 @@ def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> No
         if is_sealed:
             seal()
         child.serve()
-    except BaseException:
+    except BaseException:  # whatever it is, this copy of the zygote must not go on as one; the sandbox reads why in the pipe
         traceback.print_exc()
     finally:
         os._exit(1)

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace as replaced
+from selenium import webdriver
 
 from autograder.boxes import available_boxes, choose_box
 from autograder.course import Course
@@ -297,3 +299,31 @@ def top_level(source: str) -> list[tuple[int, str]]:
     starts = [min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))]) for node in body]
     lines = source.splitlines(keepends=True)
     return [(start, "".join(lines[start - 1 : node.end_lineno])) for start, node in zip(starts, body, strict=True)]
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def open_browser():
+    """Opens a headless Chromium, or the Chrome that stands in for it: an empty profile, and no host but `reachable`."""
+    return _open_browser
+
+
+@contextmanager
+def _open_browser(profile: Path, reachable: str | None = None) -> Iterator[webdriver.Chrome]:
+    chromium, driver = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"):
+        options.add_argument(argument)
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND" + (f", EXCLUDE {reachable}" if reachable else ""))
+    options.add_argument(f"--user-data-dir={profile}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()

@@ -1,12 +1,10 @@
 """Both pages in a real browser: they sort, filter and lead on, by mouse and keyboard, on paper and in the dark, alone."""
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
@@ -32,21 +30,10 @@ PICTURE = Picture(
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser(tmp_path_factory, open_browser):
     """Chromium, headless, which reaches nothing."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    wanted = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"]
-    wanted += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
-    for argument in wanted:
-        options.add_argument(argument)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    with open_browser(tmp_path_factory.mktemp("chromium")) as chromium:
+        yield chromium
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +133,9 @@ def test_a_page_never_scrolls_sideways(browser, page, width):
 @pytest.mark.parametrize("scheme", DIALECTS)
 def test_axe_finds_no_serious_issue(browser, page, scheme):
     """Contrast, names, headings, tables, focus: in light and dark."""
-    axe = pytest.importorskip("axe_core_python")
-    source = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
+    import axe_core_python
+
+    source = next(Path(axe_core_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
     look(browser, page, scheme=scheme)
     browser.execute_script(source)
     found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")

@@ -46,7 +46,7 @@ def test_the_command_refuses_an_open_scheduler(course, hand_in, filled, autograd
 
 def test_nobody_answers(monkeypatch):
     """A scheduler that is not there is our fault, and said in a line."""
-    distributed = pytest.importorskip("distributed")
+    import distributed
 
     def nobody(*args, **options):
         raise OSError("timed out")
@@ -59,7 +59,6 @@ def test_nobody_answers(monkeypatch):
 @pytest.mark.slow
 def test_a_cluster_of_two_loses_a_worker(course, hand_in, filled, model_answers):
     """Same results as with job processes here, though one of two workers is killed after the first verdict."""
-    pytest.importorskip("distributed")
     wrong = {"causal_mask": "def causal_mask(seq_len, device=None):\n    return None"}
     for number in range(STUDENTS):
         hand_in(f"s{number}", filled(**model_answers | (wrong if number % 2 else {})))

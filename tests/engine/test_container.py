@@ -83,7 +83,6 @@ def test_steps_are_shell(line):
 
 def test_the_package_builds_from_what_the_image_gets(tmp_path):
     """The pip step's own source: a wheel is built from a copy of those files alone, with command and templates in it."""
-    pytest.importorskip("setuptools")
     for source, target in copied().items():
         place = tmp_path / "kit" / target
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from contextlib import closing
 
 import pytest
 from nbgrader import api
-from selenium import webdriver
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -26,23 +24,10 @@ WAIT_S = 60
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Debian's Chromium or whatever stands in for it, headless; it reaches nothing but this machine."""
-    names, driver = ("chromium", "chromium-browser", "google-chrome"), shutil.which("chromedriver")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if not (chromium and driver):
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    wanted = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900"]
-    wanted += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    wanted += [f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
-    for argument in wanted:
-        options.add_argument(argument)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+def browser(tmp_path_factory, open_browser):
+    """Chromium, headless, which reaches nothing but this machine."""
+    with open_browser(tmp_path_factory.mktemp("chromium"), reachable="127.0.0.1") as chromium:
+        yield chromium
 
 
 @pytest.fixture

@@ -131,7 +131,6 @@ def test_names_that_cannot_be(tmp_path, name):
 
 def test_a_wheel_holds_the_templates(tmp_path):
     """Installed from a wheel, `new` finds all that it copies, files and not links."""
-    pytest.importorskip("setuptools")
     copy = tmp_path / "kit"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "autograder", "solutions", "nbgrader_config.py"):
