@@ -68,7 +68,8 @@ def grade(submission: Submission, workshop: Workshop) -> Graded:
 
 def judge(paper: Paper, workshop: Workshop, known: Known | None = None) -> tuple[dict[str, Judged], tuple[str, ...]]:
     """Runs and judges the exercises of a paper that are not known; what was seen beside the tests comes along."""
-    with _open_session(workshop, {cell.number: cell.source for cell in paper.notebook.cells}, paper.program) as session:
+    cells = {cell.number: cell.source for cell in paper.notebook.cells}
+    with workshop.sandbox.together(), _open_session(workshop, cells, paper.program) as session:
         case, diagnosis = _case(paper.submission.student, workshop, session), Diagnosis(workshop.suite, workshop.bank)
 
         def by_running(exercise: Exercise, judged: Mapping[str, Judged]) -> Judged:

@@ -9,13 +9,14 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from types import TracebackType
 
 import msgspec
 
 from autograder.boxes import ENVIRONMENT, PACKAGE, gpu_environment, last_line, readable_paths, wall
 from autograder.channel import START_S, Channel
+from autograder.cores import Cores
 from autograder.errors import GraderError
 from autograder.inside.confine import Limits
 from autograder.inside.gpu import Gpu
@@ -48,6 +49,7 @@ class Sandbox:
         self.limits = limits or Limits()
         self._warm = warm or Warm(list(PRELOAD))
         self._readable = readable_paths()
+        self._cores = Cores()
         self._start()
 
     def _start(self) -> None:
@@ -96,6 +98,10 @@ class Sandbox:
         """The outermost process of the box."""
         return self._process.pid
 
+    def together(self) -> AbstractContextManager[None]:
+        """Keeps this thread and the children made meanwhile on one processor while it is free; not with a GPU."""
+        return nullcontext() if self.gpu else self._cores.shared()
+
     def begin(self) -> None:
         """Starts the first child's CUDA, if one may be started ahead."""
         if self._ahead and self._spare is None:
@@ -127,7 +133,8 @@ class Sandbox:
             mine.callback(os.close, reading)
             with closing(theirs), closing(os.fdopen(writing, "wb", 0)):
                 closed = self.box == "none"
-                request = Fork(self.limits, self._readable, landlock=not closed, seccomp=not closed, gpu=self.gpu)
+                where = self._cores.chosen
+                request = Fork(self.limits, self._readable, not closed, not closed, self.gpu, where)
                 status = self._asked(request, [theirs.fileno(), writing])
             ours.setblocking(False)
             mine.pop_all()

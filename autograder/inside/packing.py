@@ -137,8 +137,12 @@ class Packer:
 
 def _is_within_storage(tensor: torch.Tensor) -> bool:
     """Is all of a tensor there? Its memory may have been cut under it."""
-    reach = tensor.storage_offset() + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.numel() == 0 or (reach + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    count, reach = tensor.numel(), tensor.storage_offset()
+    if tensor.is_contiguous():
+        reach += count - 1
+    else:
+        reach += sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return count == 0 or (reach + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _layout(tensor: torch.Tensor) -> str:

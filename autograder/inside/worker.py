@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
@@ -55,6 +56,7 @@ class Fork(msgspec.Struct, tag=True):
     landlock: bool = True
     seccomp: bool = True
     gpu: Gpu | None = None
+    processors: list[int] = []  # where it may run; empty: where the zygote may
 
 
 class End(msgspec.Struct, tag=True):
@@ -172,6 +174,8 @@ def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> No
         os.dup2(channel, SOCKET)
         os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
         os.environ.clear()
+        with suppress(OSError):  # it costs time only
+            os.sched_setaffinity(0, request.processors or os.sched_getaffinity(0))
         child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
         devices = request.gpu.devices if request.gpu else ()
         confine(request.limits, request.readable, devices, landlock=request.landlock, seccomp=request.seccomp)
