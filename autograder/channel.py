@@ -25,6 +25,7 @@ from autograder.errors import (
     StudentTimeout,
 )
 from autograder.inside import messages, wire
+from autograder.inside.child import AT_ONCE
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Status
 
@@ -42,6 +43,7 @@ class Channel:
     pipe: int
     printed: bytearray = field(default_factory=bytearray)  # the first `kept_bytes` of what it printed
     printed_bytes: int = 0
+    arrived: bytearray = field(default_factory=bytearray)  # of the next message
     alive: bool = True
 
     def close(self, dying: bool = False) -> Status:
@@ -106,7 +108,7 @@ class Channel:
 
     def _refuse_unasked(self) -> None:
         try:
-            said = self.socket.recv(1, socket.MSG_PEEK)
+            said = self.arrived or self.socket.recv(1, socket.MSG_PEEK)
         except OSError:  # nothing to read; or it is gone, and sending will tell how it went
             return
         if said:
@@ -116,19 +118,21 @@ class Channel:
         return StudentOutput("OverflowError", f"the reply is larger than {limit >> 20} MB")
 
     def _take(self, size: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
+        while len(self.arrived) < size:
+            self._wait(deadline, select.POLLIN)
             try:
-                more = self.socket.recv(min(size - len(data), 1 << 20))
+                more = self.socket.recv(min(max(size - len(self.arrived), AT_ONCE), 1 << 20))
             except BlockingIOError:
-                self._wait(deadline, select.POLLIN)
                 continue
             except OSError as error:
                 raise self._died() from error
             if not more:
                 raise self._died()
-            data += more
-        return bytes(data)
+            self.arrived += more
+        with memoryview(self.arrived) as arrived:
+            data = bytes(arrived[:size])
+        del self.arrived[:size]
+        return data
 
     def _wait(self, deadline: float, event: int) -> None:
         """Returns when the socket is ready; drains the pipe meanwhile."""

@@ -185,7 +185,7 @@ class Session:
         try:
             deadline = self._deadline()
             channel.send(frame, deadline)
-            return self._receive(channel, deadline, self._before(target))
+            return self._receive(channel, deadline, target)
         except (StudentTimeout, StudentMemory) as error:
             self.timeouts[target] += is_counted
             self._endings[target] = type(error)
@@ -196,12 +196,13 @@ class Session:
         known = target in self.exercises
         return frozenset(self.exercises[: self.exercises.index(target)] if known else self.exercises)
 
-    def _receive(self, channel: Channel, deadline: float, may_ask: frozenset[str] | None = None) -> Reply:
+    def _receive(self, channel: Channel, deadline: float, target: str | None = None) -> Reply:
         while True:
             message, storages = channel.receive(deadline)
             if not isinstance(message, messages.Ask):
                 return message, storages
             try:
+                may_ask = None if target is None else self._before(target)
                 answer = self._oracle.answer(message, storages, may_ask)
             except messages.ProtocolError as error:
                 raise channel.malformed(error) from error

@@ -25,6 +25,7 @@ from autograder.inside.tagged import Elsewhere
 from autograder.inside.traces import Arrived, bytes_of, enter, give_attributes, has_moved, identity, left, set_modes
 
 SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
+AT_ONCE = 1 << 16  # bytes to ask the socket for: most messages are smaller
 _CELL = re.compile(r"<cell (\d+)>")
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
@@ -36,6 +37,7 @@ class Child:
         self.limits = limits
         self.exercises: frozenset[str] = frozenset()
         self.socket = socket.socket(fileno=SOCKET)
+        self.arrived = bytearray()  # of the next message
         self.space: dict[str, Any] = vars(types.ModuleType("__main__"))
         self.calls: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.modules = Modules()
@@ -75,13 +77,15 @@ class Child:
         return wire.read_inside(data[:n_header]), wire.storages_of(data[n_header:])
 
     def _take(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            more = self.socket.recv(size - len(data))
+        while len(self.arrived) < size:
+            more = self.socket.recv(max(size - len(self.arrived), AT_ONCE))
             if not more:
                 raise EOFError
-            data += more
-        return bytes(data)
+            self.arrived += more
+        with memoryview(self.arrived) as arrived:
+            data = bytes(arrived[:size])
+        del self.arrived[:size]
+        return data
 
     def answer(self, act: Callable[..., bytes], message: object, storages: list[torch.UntypedStorage]) -> None:
         """Sends what `act` returns, or what it raised."""

@@ -99,13 +99,14 @@ def check_trees(*trees: Tree, most: int = MAX_NODES) -> None:
     while waiting:
         node = waiting.pop()
         seen += 1
-        if isinstance(node, dict):
+        kind = type(node)  # JSON has no subclasses
+        if kind is dict:
             waiting.extend(_content(node))
-        elif isinstance(node, list):
+        elif kind is list:
             waiting.extend(node)
-        elif isinstance(node, str) and len(node) > MAX_TEXT:
+        elif kind is str and len(node) > MAX_TEXT:
             raise ProtocolError("a text that is too long")
-        elif isinstance(node, int | float) and not abs(node) <= (math.inf if type(node) is float else MAX_PLAIN):
+        elif (kind is int and not abs(node) <= MAX_PLAIN) or (kind is float and not abs(node) <= math.inf):
             raise ProtocolError("a number that is too large")
         if seen + len(waiting) > most:
             raise ProtocolError("a value of too many parts")

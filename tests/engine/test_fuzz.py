@@ -263,8 +263,9 @@ class Socket:
 
     def __init__(self, liar, pipe):
         self._liar, self._pipe = liar, pipe
-        self._quiet, self._other = socket.socketpair()  # never ready: for waiting
+        self._quiet, self._other = socket.socketpair()  # for waiting: ready when there is something to hear
         self._heard, self._said, self._is_gone = bytearray(), bytearray(), False
+        self._is_ready = False
 
     def send(self, data):
         if self._is_gone:
@@ -276,10 +277,21 @@ class Socket:
                 break
             header, _ = parts_of(bytes(self._heard[:size]))
             del self._heard[:size]
-            said, self._is_gone = self._liar.answer(wire.read_inside(header))
+            message = wire.read_inside(header)
+            said, self._is_gone = self._liar.answer(message)
             self._said += said
-            self._print()
+            self._show()
+            if not isinstance(message, messages.Load) or message.statements:  # else no code of the liar's runs
+                self._print()
         return len(data)
+
+    def _show(self):
+        """Makes the descriptor ready, or no longer so."""
+        if (self._said or self._is_gone) and not self._is_ready:
+            self._other.send(b"!")
+        elif self._is_ready and not (self._said or self._is_gone):
+            self._quiet.recv(1)
+        self._is_ready = bool(self._said or self._is_gone)
 
     def _print(self):
         if (chance := self._liar.rng.random()) < 0.05:
@@ -290,6 +302,7 @@ class Socket:
             piece = bytes(self._said[: size if size < 9 else self._liar.rng.randint(1, size)])
             if not flags & socket.MSG_PEEK:
                 del self._said[: len(piece)]
+                self._show()
             return piece
         if self._is_gone:
             return b""
