@@ -5,6 +5,7 @@ Nothing that comes out is trusted: frames are cut at a size, waits end at a dead
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -30,6 +31,7 @@ from autograder.inside.confine import Limits
 from autograder.inside.worker import Status
 
 START_S = 120.0  # importing torch from a cold disk
+LONG_S = 0.1  # an answer that takes longer is a computation, not a turn in a conversation
 
 
 @dataclass
@@ -41,10 +43,12 @@ class Channel:
     end: Callable[[int, bool], Status]
     socket: socket.socket
     pipe: int
+    slow: Callable[[int], None] = lambda pid: None  # told once, when an answer takes long
     printed: bytearray = field(default_factory=bytearray)  # the first `kept_bytes` of what it printed
     printed_bytes: int = 0
     arrived: bytearray = field(default_factory=bytearray)  # of the next message
     alive: bool = True
+    is_slow: bool = False
 
     def close(self, dying: bool = False) -> Status:
         """Ends the child; how it had ended before that. `dying`: it may be about to end by itself."""
@@ -139,9 +143,14 @@ class Channel:
         poll = select.poll()
         poll.register(self.socket, event)
         poll.register(self.pipe, select.POLLIN)
+        long_from = math.inf if self.is_slow else time.monotonic() + LONG_S
         while True:
             self._check(deadline)
-            ready = dict(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
+            if time.monotonic() >= long_from:
+                long_from, self.is_slow = math.inf, True
+                self.slow(self.pid)
+            rest_s = max(min(deadline, long_from) - time.monotonic(), 0)
+            ready = dict(poll.poll(math.ceil(rest_s * 1000)))
             if self.pipe in ready and not self._drain():
                 poll.unregister(self.pipe)
             if self.socket.fileno() in ready:

@@ -1,8 +1,9 @@
 """One processor for a grader and the children that answer it, for as long as nobody else wants that one.
 
 The two take turns: one waits while the other works. On a processor each, every turn wakes one that had gone to sleep, some
-hundred times a submission. Sharing one is only worth it while it is free, so the time that the grader stood in the queue for
-it is looked at after each submission. Where that cannot be seen, or processors cannot be chosen, nothing is chosen.
+hundred times a submission. Sharing one is only worth it while turns are short and it is free: a child that works for long
+may run where there is room (`part`), and the time that the grader stood in the queue for its processor is looked at after
+each submission. Where that cannot be seen, or processors cannot be chosen, nothing is chosen.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class Cores:
             self._choose(self.allowed)
             if (_queued_s() or 0) - queued > MOST_QUEUED * (time.monotonic() - started):
                 self._apart = APART
+
+    def part(self) -> bool:
+        """Ends the sharing before the with statement does; whether there was any."""
+        was_shared = self.chosen != self.allowed
+        if was_shared:
+            self._choose(self.allowed)
+        return was_shared
 
     def _choose(self, processors: list[int]) -> None:
         with suppress(OSError):  # taken from us meanwhile, or not ours to choose: then where the kernel puts us

@@ -20,7 +20,7 @@ from autograder.cores import Cores
 from autograder.errors import GraderError
 from autograder.inside.confine import Limits
 from autograder.inside.gpu import Gpu
-from autograder.inside.worker import CONTROL_BYTES, End, Fork, Status, Warm
+from autograder.inside.worker import CONTROL_BYTES, End, Fork, Move, Status, Warm
 
 CONTROL_S = 30.0
 PRELOAD = ("torch.fx.experimental.symbolic_shapes",)  # autograd.grad(grad_outputs=...) wants it, for 0.4 s in each fork
@@ -138,7 +138,7 @@ class Sandbox:
                 status = self._asked(request, [theirs.fileno(), writing])
             ours.setblocking(False)
             mine.pop_all()
-        return Channel(status.pid, self.limits, self.end, ours, reading)
+        return Channel(status.pid, self.limits, self.end, ours, reading, self.spread)
 
     def end(self, pid: int, dying: bool = False) -> Status:
         """Kills a child if it still lives; how it had ended before that."""
@@ -146,7 +146,12 @@ class Sandbox:
             return Status(pid)  # it ended with the box
         return self._asked(End(pid, dying), [])
 
-    def _asked(self, request: Fork | End, descriptors: list[int]) -> Status:
+    def spread(self, pid: int) -> None:
+        """Lets a child that is at work for long run where there is room, and this thread too."""
+        if self._cores.part() and not self._is_broken and self._process.poll() is None:
+            self._asked(Move(pid, self._cores.allowed), [])
+
+    def _asked(self, request: Fork | End | Move, descriptors: list[int]) -> Status:
         try:
             socket.send_fds(self._control, [msgspec.json.encode(request)], descriptors)
             return msgspec.json.decode(self._control.recv(CONTROL_BYTES), type=Status)

@@ -66,6 +66,13 @@ class End(msgspec.Struct, tag=True):
     dying: bool = False
 
 
+class Move(msgspec.Struct, tag=True):
+    """Let the child run on these processors from now on; answered by its Status."""
+
+    pid: int
+    processors: list[int]
+
+
 class Status(msgspec.Struct, tag=True):
     """A child: its process id; once ended, the signal that ended it before we did, or 0."""
 
@@ -100,8 +107,14 @@ def _serve(control: socket.socket, *, is_sealed: bool, threads: Threads) -> None
     data, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
     if not data:
         os._exit(0)  # the kernel ends what children there are; torch need not be taken down
-    request = msgspec.json.decode(data, type=Fork | End)
-    status = _fork(request, descriptors, is_sealed, threads) if isinstance(request, Fork) else _end(request)
+    match msgspec.json.decode(data, type=Fork | End | Move):
+        case Fork() as request:
+            status = _fork(request, descriptors, is_sealed, threads)
+        case End() as request:
+            status = _end(request)
+        case Move(pid, processors):
+            _place(pid, processors)
+            status = Status(pid)
     control.send(msgspec.json.encode(status))
 
 
@@ -128,6 +141,12 @@ def _fork(request: Fork, descriptors: list[int], is_sealed: bool, threads: Threa
     for descriptor in descriptors:
         os.close(descriptor)
     return Status(pid)
+
+
+def _place(pid: int, processors: list[int]) -> None:
+    if processors:
+        with suppress(OSError):  # it is gone, or they are: this costs time only
+            os.sched_setaffinity(pid, processors)
 
 
 def _end(request: End) -> Status:
@@ -174,8 +193,7 @@ def _become_child(request: Fork, is_sealed: bool, channel: int, pipe: int) -> No
         os.dup2(channel, SOCKET)
         os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
         os.environ.clear()
-        with suppress(OSError):  # it costs time only
-            os.sched_setaffinity(0, request.processors or os.sched_getaffinity(0))
+        _place(0, request.processors)
         child = Child(request.limits)  # before seccomp: asking a socket for its kind is a system call of its own
         devices = request.gpu.devices if request.gpu else ()
         confine(request.limits, request.readable, devices, landlock=request.landlock, seccomp=request.seccomp)

@@ -96,6 +96,20 @@ def test_a_child_runs_where_the_grader_does(sandbox_named):
     apart.close()
 
 
+@TWO
+def test_a_child_that_works_for_long_runs_where_there_is_room(sandbox_named, student_of):
+    """A turn that takes a tenth of a second ends the sharing: a function's time must not hang on who else is there."""
+    sandbox = sandbox_named("landlock")
+    source = "import time\ndef quick():\n    return 1\ndef slow():\n    time.sleep(0.3)\n    return 2\n"
+    with sandbox.together():
+        student = student_of(source, "quick", "slow", box=sandbox)
+        assert student.quick() == 1
+        child = student.session._channel.pid
+        assert len(os.sched_getaffinity(child)) == len(os.sched_getaffinity(0)) == 1
+        assert student.slow() == 2
+        assert os.sched_getaffinity(child) == os.sched_getaffinity(0) == set(sandbox._cores.allowed)
+
+
 def _settles_on(pid, processors):
     """Whether the process, which has only just been made, comes to run on these."""
     until = time.monotonic() + 10
