@@ -26,7 +26,6 @@ from autograder.errors import (
     StudentTimeout,
 )
 from autograder.inside import messages, wire
-from autograder.inside.child import AT_ONCE
 from autograder.inside.confine import Limits
 from autograder.inside.worker import Status
 
@@ -125,7 +124,7 @@ class Channel:
         while len(self.arrived) < size:
             self._wait(deadline, select.POLLIN)
             try:
-                more = self.socket.recv(min(max(size - len(self.arrived), AT_ONCE), 1 << 20))
+                more = self.socket.recv(min(max(size - len(self.arrived), wire.AT_ONCE), 1 << 20))
             except BlockingIOError:
                 continue
             except OSError as error:

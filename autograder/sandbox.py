@@ -133,8 +133,8 @@ class Sandbox:
             mine.callback(os.close, reading)
             with closing(theirs), closing(os.fdopen(writing, "wb", 0)):
                 closed = self.box == "none"
-                where = self._cores.chosen
-                request = Fork(self.limits, self._readable, not closed, not closed, self.gpu, where)
+                walls = {"landlock": not closed, "seccomp": not closed}
+                request = Fork(self.limits, self._readable, **walls, gpu=self.gpu, processors=self._cores.chosen)
                 status = self._asked(request, [theirs.fileno(), writing])
             ours.setblocking(False)
             mine.pop_all()

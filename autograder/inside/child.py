@@ -25,7 +25,6 @@ from autograder.inside.tagged import Elsewhere
 from autograder.inside.traces import Arrived, bytes_of, enter, give_attributes, has_moved, identity, left, set_modes
 
 SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
-AT_ONCE = 1 << 16  # bytes to ask the socket for: most messages are smaller
 _CELL = re.compile(r"<cell (\d+)>")
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
@@ -78,7 +77,7 @@ class Child:
 
     def _take(self, size: int) -> bytes:
         while len(self.arrived) < size:
-            more = self.socket.recv(max(size - len(self.arrived), AT_ONCE))
+            more = self.socket.recv(max(size - len(self.arrived), wire.AT_ONCE))
             if not more:
                 raise EOFError
             self.arrived += more

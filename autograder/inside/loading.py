@@ -25,7 +25,7 @@ def run_statement(cell: int, line: int, source: str, space: dict[str, Any], futu
     code = compile(padded, name, "exec", flags=future, dont_inherit=True)
     try:
         exec(code, space)  # noqa: S102 - running the student's code is what this process is for
-    except Exception:
+    except Exception:  # the student's, and raised again, unless it is an import that fails here
         match ast.parse(source).body:
             case [ast.Import() | ast.ImportFrom() as statement]:
                 _import_one_by_one(statement, space)

@@ -73,6 +73,7 @@ from autograder.inside.messages import (
 )
 
 LENGTHS = struct.Struct("<II")
+AT_ONCE = 1 << 16  # bytes to ask a socket for: most frames are smaller
 _encode = msgspec.json.Encoder().encode
 read_inside: Callable[[bytes], ToInside] = msgspec.json.Decoder(ToInside).decode
 _read_outside: Callable[[bytes], ToOutside] = msgspec.json.Decoder(ToOutside).decode
