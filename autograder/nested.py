@@ -59,7 +59,8 @@ def with_floating(tree: Any, tensors: Iterator[Tensor]) -> Any:
 def twin(tensor: Tensor) -> Tensor:
     """A leaf with equal numbers, strides and `requires_grad`, and memory of its own."""
     if tensor.is_contiguous():
-        return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        copy = tensor.detach().clone()
+        return copy.requires_grad_() if tensor.requires_grad else copy
     memory = tensor.detach().untyped_storage().clone()  # type: ignore[no-untyped-call]
     copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())  # clone() would pack strided memory

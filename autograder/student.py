@@ -15,7 +15,7 @@ import torch
 
 from autograder.errors import GraderError, StudentError, StudentForbidden
 from autograder.handles import Handle, Handles
-from autograder.inside import messages, packing
+from autograder.inside import messages, packing, traces
 from autograder.outlines import Foreign, Noted, outline_of, outline_of_error
 from autograder.placement import Placement, placement_of, unable
 from autograder.remote import MALFORMED, OneCall, Remote, checked
@@ -154,8 +154,7 @@ class Student:
 
 def _state() -> messages.State:
     dtype = str(torch.get_default_dtype()).removeprefix("torch.")
-    device = str(torch.empty(0).device)  # torch.get_default_device takes ten times as long
-    return messages.State(dtype, torch.is_grad_enabled(), device, torch.initial_seed())
+    return messages.State(dtype, torch.is_grad_enabled(), traces.default_device(), torch.initial_seed())
 
 
 def _leave(before: messages.State, after: messages.State) -> None:

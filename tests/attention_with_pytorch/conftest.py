@@ -1,5 +1,6 @@
 """What the suites of this lesson share: the student's module beside the model's, with the same weights."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,13 @@ class Model:
         return self.module(X, mask=mask)
 
 
+@functools.cache
+def made(kind: Callable[..., torch.nn.Module], *sizes: int) -> torch.nn.Module:
+    """The reference's module of these sizes, made once: whoever uses it gives it weights first."""
+    with torch.random.fork_rng(devices=[]):  # the first test draws no more than the others
+        return kind(*sizes)
+
+
 def filled(module: Any, weights: dict[str, Tensor]) -> Any:
     """The module with these weights, in their type and on their device; what else it may hold is zero.
 
@@ -50,7 +58,7 @@ def twins(student, reference, inputs) -> Callable[..., tuple[Any, Any]]:
     """Makes a module of the student and one of the reference with equal random weights."""
 
     def make(name: str, *sizes: int, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-        model = getattr(reference, name)(*sizes)
+        model = made(getattr(reference, name), *sizes)
         shapes = {key: weight.shape for key, weight in model.state_dict().items()}
         weights = {key: inputs.randn(*shape, dtype=dtype, scale=shape[-1] ** -0.5) for key, shape in shapes.items()}
         return filled(getattr(student, name)(*sizes), weights), Model(model, weights)
@@ -64,7 +72,7 @@ def by_hand(student, reference, device) -> Callable[..., tuple[Any, Any]]:
 
     def make(name: str, *sizes: int, **matrices: Any) -> tuple[Any, Any]:
         weights = {f"{key}.weight": torch.tensor(matrix, device=device).T for key, matrix in matrices.items()}
-        return filled(getattr(student, name)(*sizes), weights), Model(getattr(reference, name)(*sizes), weights)
+        return filled(getattr(student, name)(*sizes), weights), Model(made(getattr(reference, name), *sizes), weights)
 
     return make
 

@@ -18,12 +18,10 @@ def layer(inputs):
     """
 
     def make(d_model, d_ff, dtype=torch.float32, requires_grad=False):
-        shapes = dict.fromkeys(("W_Q", "W_K", "W_V", "W_O"), (d_model, d_model))
-        shapes |= {"gamma1": (d_model,), "beta1": (d_model,), "W1": (d_model, d_ff), "b1": (d_ff,)}
-        shapes |= {"W2": (d_ff, d_model), "b2": (d_model,), "gamma2": (d_model,), "beta2": (d_model,)}
+        shapes, scales = _shapes(d_model, d_ff)
+        drawn = inputs.randn(len(scales), dtype=torch.float64)  # one draw a layer: a dozen cost time
+        drawn *= scales.to(drawn.device)
         sizes = [math.prod(shape) for shape in shapes.values()]
-        drawn = inputs.randn(sum(sizes), dtype=torch.float64)  # one draw a layer: a dozen cost time
-        drawn *= _scales(tuple(shapes.items())).to(drawn.device)
         parts = zip(shapes.items(), drawn.to(dtype).split(sizes), strict=True)
         params = {name: numbers.view(shape).clone() for (name, shape), numbers in parts}
         for gain in ("gamma1", "gamma2"):
@@ -46,10 +44,13 @@ def cast():
 
 
 @functools.cache
-def _scales(shapes):
-    """What each drawn number is multiplied with, for all parameters in their order."""
+def _shapes(d_model, d_ff):
+    """The shape of each parameter, in their order, and what each drawn number is multiplied with."""
+    shapes = dict.fromkeys(("W_Q", "W_K", "W_V", "W_O"), (d_model, d_model))
+    shapes |= {"gamma1": (d_model,), "beta1": (d_model,), "W1": (d_model, d_ff), "b1": (d_ff,)}
+    shapes |= {"W2": (d_ff, d_model), "b2": (d_model,), "gamma2": (d_model,), "beta2": (d_model,)}
     scales = []
-    for name, shape in shapes:
+    for name, shape in shapes.items():
         scale = 1.0 if name.startswith("gamma") else shape[0] ** -0.5 if len(shape) == 2 else 0.5
         scales.append(torch.full((math.prod(shape),), scale, dtype=torch.float64))
-    return torch.cat(scales)
+    return shapes, torch.cat(scales)
