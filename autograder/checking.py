@@ -36,8 +36,8 @@ from autograder.side_effects import default_dtype, leaves_no_state, unmodified
 from autograder.tolerance import Judgement, beside, coarser, few_ulps, judge
 
 __all__ = [
-    "DTYPES", "OTHER_DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "check_placement",
-    "close", "covers", "decided", "default_dtype", "keeps_device", "leaves_no_state", "noncontiguous", "on_copies", "raises",
+    "DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "check_placement", "close",
+    "covers", "decided", "default_dtype", "keeps_device", "leaves_no_state", "noncontiguous", "on_copies", "raises",
     "unmodified", "zeros",
 ]  # fmt: skip
 
@@ -45,7 +45,6 @@ Function = Callable[..., Any]
 
 covers = pytest.mark.covers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-OTHER_DTYPES = (torch.float16, torch.bfloat16, torch.float64)  # for what every other test sees of float32
 UNDECIDED = 1e-6  # a weight nearer to 0 or 1 is that up to the rounding of scores of 10,000 in float32
 
 

@@ -15,7 +15,8 @@ import torch
 
 from autograder.errors import GraderError, StudentError, StudentForbidden
 from autograder.handles import Handle, Handles
-from autograder.inside import messages, packing, traces
+from autograder.inside import messages, packing
+from autograder.inside.traces import present
 from autograder.outlines import Foreign, Noted, outline_of, outline_of_error
 from autograder.placement import Placement, placement_of, unable
 from autograder.remote import MALFORMED, OneCall, Remote, checked
@@ -147,14 +148,9 @@ class Student:
         numbers = {*packer.modules, *([] if callee is target else [int(target[1:])])}
         modules = [self._handles.packed(number, packer) for number in sorted(numbers)]
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in packer.tensors) and not is_elsewhere
-        dropped = session.take_dropped()
-        message = messages.Call(target, *trees, packer.views, _state(), modules, dropped, keep, is_elsewhere)
+        state, dropped = present(torch.initial_seed()), session.take_dropped()
+        message = messages.Call(target, *trees, packer.views, state, modules, dropped, keep, is_elsewhere)
         return OneCall(session, name, message, packer, self._sent)
-
-
-def _state() -> messages.State:
-    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
-    return messages.State(dtype, torch.is_grad_enabled(), traces.default_device(), torch.initial_seed())
 
 
 def _leave(before: messages.State, after: messages.State) -> None:

@@ -29,7 +29,7 @@ from autograder.direct import call, plan
 from autograder.errors import GraderError, StudentError, StudentMalformed, StudentMemory
 from autograder.fixtures import GIVEN, Case, Fixtures, without_device
 from autograder.inputs import Inputs
-from autograder.inside.traces import default_device
+from autograder.inside.traces import present, set_modes
 from autograder.outcome import Outcome as Outcome
 from autograder.placement import NotJudged
 from autograder.results import Cause
@@ -217,12 +217,9 @@ def _blank(item: pytest.Function) -> Outcome:
 @contextlib.contextmanager
 def _global_state_kept() -> Iterator[None]:
     """What a student's code leaves behind is seen by the test that met it, and by no other."""
-    dtype, grad, device = torch.get_default_dtype(), torch.is_grad_enabled(), default_device()
-    state = torch.get_rng_state()
+    modes, random_state = present(), torch.get_rng_state()
     try:
         yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-        torch.set_default_device(None if device == "cpu" else device)
-        torch.set_rng_state(state)
+        set_modes(modes)
+        torch.set_rng_state(random_state)

@@ -45,17 +45,19 @@ def round_of(students: int) -> dict[str, Cost]:
     The floor is looked at before, between and after our own runs: it takes a second, and a machine has slow minutes.
     """
     names = ["autograder", "nbgrader", "cold_pytest", *(["otter"] if OTTER.is_dir() else [])]
-    costs, floors = {"floor": Cost(0.0, 0.0)}, [floor(LESSON)]
+    costs, floors = dict[str, Cost](), [floor(LESSON)]
+
+    def run(name: str, size: int) -> Cost:
+        cost = measure(getattr(contenders, name), size)
+        if name == "autograder":
+            floors.append(floor(LESSON))
+        return cost
+
     for name in names:
-        make, number = getattr(contenders, name), students if name == "autograder" else 2
-        runs = []
-        for size in (1, number):
-            runs.append(measure(make, size))
-            if name == "autograder":
-                floors.append(floor(LESSON))
-        one, many = runs
+        number = students if name == "autograder" else 2
+        one, many = run(name, 1), run(name, number)
         costs[f"{name}, class of one"], costs[f"{name}, a further one"] = one, (many - one) / (number - 1)
-    return costs | {"floor": Cost(statistics.mean(floors), 0.0)}
+    return {"floor": Cost(statistics.mean(floors), 0.0), **costs}
 
 
 def main() -> None:

@@ -68,17 +68,13 @@ def set_modes(state: messages.State) -> None:
     torch.set_grad_enabled(state.grad)
 
 
-def default_device() -> str:
-    """The device on which tensors are made; torch.get_default_device takes ten times as long."""
-    return str(torch.empty(0).device)
+def present(seed: int = 0, *, drawn: bool = False) -> messages.State:
+    """Global state as it is now; of the generator the caller knows."""
+    dtype = str(torch.get_default_dtype()).removeprefix("torch.")
+    device = str(torch.empty(0).device)  # torch.get_default_device takes ten times as long
+    return messages.State(dtype, torch.is_grad_enabled(), device, seed, drawn)
 
 
 def left(state: messages.State, random_state: torch.Tensor) -> messages.State:
     """Global state as a call leaves it."""
-    return messages.State(
-        str(torch.get_default_dtype()).removeprefix("torch."),
-        torch.is_grad_enabled(),
-        default_device(),
-        state.seed,
-        not torch.equal(torch.get_rng_state(), random_state),
-    )
+    return present(state.seed, drawn=not torch.equal(torch.get_rng_state(), random_state))

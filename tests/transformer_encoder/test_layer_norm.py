@@ -5,7 +5,7 @@ import math
 import torch
 
 from autograder.checking import (
-    OTHER_DTYPES,
+    DTYPES,
     agree,
     agree_gradients,
     agree_types,
@@ -140,14 +140,14 @@ def test_large_numbers(student, reference, inputs):
 @covers(5)
 def test_dtype_is_kept(student, reference, inputs):
     """the result has the dtype of the input"""
-    for dtype in OTHER_DTYPES:
+    for dtype in DTYPES:
         agree_types(student.layer_norm, reference.layer_norm, *_example(inputs, 3, 4, dtype=dtype))
 
 
 @covers(5)
 def test_accurate_in_every_dtype(student, reference, inputs):
     """as accurate as each dtype allows"""
-    for dtype in OTHER_DTYPES:
+    for dtype in DTYPES:
         agree(student.layer_norm, reference.layer_norm, *_example(inputs, 3, 6, dtype=dtype))
 
 
