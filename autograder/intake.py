@@ -22,7 +22,7 @@ from autograder.course import Course
 from autograder.errors import GraderError, SubmissionError
 from autograder.roster import missing, read_roster, with_roster
 from autograder.textfile import read_regular_file
-from autograder.whole import write_file
+from autograder.whole import keep_file, write_file
 
 ACCOUNT = "collection.txt"
 ALL_WELL = "every file was understood"
@@ -58,7 +58,7 @@ def account(collection: Collection) -> tuple[str, ...]:
 
 def _write_account(path: Path, collection: Collection) -> None:
     text = "".join(f"{line}\n" for line in account(collection) or [ALL_WELL])
-    write_file(path, text.encode("utf-8", "replace"), RIGHTS, lasting=False)
+    keep_file(path, text.encode("utf-8", "replace"), RIGHTS, lasting=False)
 
 
 def write_notes(course: Course, lesson: str, collected: Mapping[Path, Submission]) -> None:

@@ -30,7 +30,7 @@ from autograder.records import Change, Records, open_records
 from autograder.report import feedback
 from autograder.results import Results, to_json
 from autograder.safetext import clean, file_names
-from autograder.whole import SPACE, only_run, write_file
+from autograder.whole import SPACE, keep_file, only_run, write_file
 
 DETAIL_LIMIT = 100_000  # characters of details a student
 CACHE = "cache.db"
@@ -167,14 +167,15 @@ class _Settle:
         if self._records is not None:
             self._records.write(graded)
         name = f"{self._names[graded.result.student]}.txt"
-        self._file("feedback", name, feedback(graded.result))
+        if self._records is None or graded.fresh or not (self._folder / "feedback" / name).exists():
+            self._file("feedback", name, feedback(graded.result))  # what stands may hold marks by hand (reports.py)
         self._file("details", name, clean("\n\n".join(graded.details), DETAIL_LIMIT))
 
     def _file(self, folder: str, name: str, text: str) -> None:
         """What is told of a submission; a later run makes it again, so it need not outlive a power cut."""
         path = self._folder / folder / name
         if text:
-            write_file(path, text.encode("utf-8", "replace"), SPACE, lasting=False)
+            keep_file(path, text.encode("utf-8", "replace"), SPACE, lasting=False)
         elif path.exists():
             path.unlink()
 

@@ -26,6 +26,16 @@ def write_file(path: Path, data: bytes, advice: str = "name another place", *, l
         raise GraderError(f"{path} cannot be written ({error.strerror}); {advice}") from error
 
 
+def keep_file(path: Path, data: bytes, advice: str = "name another place", *, lasting: bool = True) -> None:
+    """The same, but a file that says so already stays, and its age: what was made from it need not be made anew."""
+    try:
+        stands = path.read_bytes() == data
+    except OSError:  # it is not there; or it is closed to us, and then writing says why
+        stands = False
+    if not stands:
+        write_file(path, data, advice, lasting=lasting)
+
+
 def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Puts a file in its place, making its folders; `lasting`: it outlives a power cut from here on.
 

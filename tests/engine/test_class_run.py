@@ -11,12 +11,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from nbgrader import api
 from rich.console import Console
 
 from autograder import class_run, keys, marking
@@ -476,6 +477,39 @@ def test_the_number_of_jobs_changes_nothing(real_class, autograder_in):
     assert "4 of 5 are as they were" in again.stderr
     scores = {each["student"]: each["score"] for each in first["submissions"]}
     assert scores == {"ada": 90, "bela": 0, "chen": 85, "dora": 75, "eve": 0}
+
+
+def test_nothing_is_made_anew_for_an_unchanged_class(real_class, autograder_in):
+    """A second run leaves in the course's folder what the first one left, and no younger; results.json is its own."""
+    grade = ("grade", "submitted", "--lesson", LESSON, "--device", "cpu")
+
+    def ages():
+        folder, apart = real_class.state / LESSON, {"results.json", "lock", "unpacked.lock"}
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name not in apart]
+        return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+    autograder_in(real_class, *grade)
+    first = ages()
+    autograder_in(real_class, *grade)
+    assert ages() == first
+    assert {"collection.txt", "report.html", "feedback/ada.html"} <= first.keys()
+
+
+def test_an_unchanged_class_keeps_marks_by_hand_in_its_feedback(real_class, autograder_in):
+    """The text for a comment says what the gradebook does, after another run that changes nothing too."""
+    grade = ("grade", "submitted", "--lesson", LESSON, "--device", "cpu")
+    autograder_in(real_class, *grade)
+    with closing(api.Gradebook(f"sqlite:///{real_class.root}/gradebook.db")) as book:
+        mark = book.find_grade("why_scale", LESSON, LESSON, "ada")
+        mark.manual_score, mark.needs_manual_grade = 8.5, False
+        book.db.commit()
+    autograder_in(real_class, "report", LESSON)
+    told = real_class.state / LESSON / "feedback" / "ada.txt"
+    before = told.read_text()
+    assert "98.5" in before
+    for _ in range(2):
+        autograder_in(real_class, *grade)
+        assert told.read_text() == before
 
 
 def test_ctrl_c_keeps_what_is_done(real_class, hand_in, filled, model_answers, python_in):
