@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import ROOT
+from benchmarks.rows import Row
 
 HERE = Path(__file__).parent
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -33,10 +34,8 @@ def contenders(record: dict[str, Any]) -> list[str]:
 def promises(record: dict[str, Any]) -> list[str]:
     """What is promised, and whether it holds."""
     rows = []
-    for row in record["rows"]:
-        bound = f"{'at least' if row['at_least'] else 'at most'} {row['limit']:g} {row['unit']}".strip()
-        holds = row["number"] >= row["limit"] if row["at_least"] else row["number"] <= row["limit"]
-        rows.append([row["what"], f"{row['number']:.3g} {row['unit']}".strip(), bound, "yes" if holds else "**no**"])
+    for row in (Row(**each) for each in record["rows"]):
+        rows.append([row.what, f"{row.measured} {row.unit}".strip(), row.bound, "yes" if row.holds else "**no**"])
     return _table(["", "measured", "promised", "holds"], rows)
 
 

@@ -26,9 +26,18 @@ class Row:
         """Is the promise kept?"""
         return self.number >= self.limit if self.at_least else self.number <= self.limit
 
+    @property
+    def measured(self) -> str:
+        """The number in three digits, or whole."""
+        return f"{self.number:.0f}" if self.number >= 1000 else f"{self.number:.3g}"
+
+    @property
+    def bound(self) -> str:
+        """What is promised, as "at most 150 ms"."""
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g} {self.unit}".strip()
+
     def __str__(self) -> str:
-        bound = f"{'at least' if self.at_least else 'at most'} {self.limit:g} {self.unit}".strip()
-        return f"{self.what:58}{self.number:9.3g} {self.unit:3} {bound:22}{'holds' if self.holds else 'DOES NOT HOLD'}"
+        return f"{self.what:58}{self.measured:>9} {self.unit:3} {self.bound:22}{'holds' if self.holds else 'DOES NOT HOLD'}"
 
 
 def report(rows: Iterable[Row]) -> int:
