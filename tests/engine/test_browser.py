@@ -8,6 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.ui import WebDriverWait
 
 from autograder.class_page import class_page
 from autograder.class_report import class_report, groups
@@ -62,6 +63,11 @@ def opened(browser, made):
     """The report, freshly opened."""
     look(browser, made.pages["report"])
     return browser
+
+
+def arrives(browser, is_there):
+    """Waits for what a link or the way back leads to: a browser takes its time; TimeoutException if it never comes."""
+    WebDriverWait(browser, 20).until(lambda _: is_there())
 
 
 def look(browser, path, width=1200, scheme="light", media="screen", fragment=""):
@@ -207,14 +213,14 @@ def test_a_number_leads_to_its_students(opened, made):
     """The misconception's count: exactly those who show it, with its idea above; the browser's back leaves it."""
     label, students = groups(made.report)["m0"]
     opened.find_element(By.CSS_SELECTOR, "#ideas a[href='#who=m0']").click()
-    assert opened.execute_script("return document.activeElement.id") == "submissions-head"
+    arrives(opened, lambda: opened.execute_script("return document.activeElement.id") == "submissions-head")
     more = opened.find_element(By.CSS_SELECTOR, "#submissions .more button")
     if more.is_displayed():
         more.click()
     assert sorted(shown(opened)) == sorted(students)
     assert label in told(opened)
     opened.back()
-    assert told(opened) == "300 of 300 students"
+    arrives(opened, lambda: told(opened) == "300 of 300 students")
 
 
 def test_a_link_to_a_number_can_be_kept(browser, made):
@@ -229,7 +235,7 @@ def test_a_name_leads_to_the_feedback(opened, made):
     """The file beside the page, with the student's score."""
     opened.find_element(By.ID, "search").send_keys(made.student)
     opened.find_element(By.CSS_SELECTOR, f"#heat a[href='feedback/{made.student}.html']").click()
-    assert f"feedback for {made.student}" in opened.title
+    arrives(opened, lambda: f"feedback for {made.student}" in opened.title)
 
 
 def test_a_long_table_opens(opened, made):
