@@ -8,6 +8,7 @@ before it.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -90,18 +91,17 @@ def _goes_on(piece: Piece, name: str, namespace: Namespace) -> bool:
 
 
 def _with_groups(choice: Choice, groups: list[list[Piece]], namespace: Namespace) -> Choice:
-    whole = [group for group in groups if not _breaks_off(group, groups)]
-    fragments = tuple((group[-1], BREAKS_OFF) for group in groups if group not in whole)
-    graded, earlier = whole[-1], whole[:-1]
-    while earlier and _needs_earlier(graded, choice.exercise, namespace):
-        graded = earlier.pop() + graded
+    broken = [_breaks_off(group, groups) for group in groups]
+    earlier = [group for group, breaks_off in zip(groups, broken, strict=True) if not breaks_off]
+    fragments = tuple((group[-1], BREAKS_OFF) for group, breaks_off in zip(groups, broken, strict=True) if breaks_off)
+    graded = _with_predecessors(earlier, choice.exercise, namespace)
     mine = [fingerprint(piece.node) for piece in graded]
-    same = [group for group in earlier if [fingerprint(piece.node) for piece in group] == mine]
+    same = [[fingerprint(piece.node) for piece in group] == mine for group in earlier]
     return replace(
         choice,
         graded=tuple(graded),
-        different=tuple(group[-1] for group in earlier if group not in same),
-        alike=tuple(group[-1] for group in same),
+        different=tuple(group[-1] for group, is_same in zip(earlier, same, strict=True) if not is_same),
+        alike=tuple(group[-1] for group, is_same in zip(earlier, same, strict=True) if is_same),
         passed_over=(*choice.passed_over, *fragments),
     )
 
@@ -115,14 +115,25 @@ def _breaks_off(group: list[Piece], groups: list[list[Piece]]) -> bool:
     )
 
 
-def _needs_earlier(graded: list[Piece], name: str, namespace: Namespace) -> bool:
-    """Whether the answer calls its predecessor by another name: `old = softmax` before `def softmax(x): return
-    old(x)`.
+def _with_predecessors(groups: list[list[Piece]], name: str, namespace: Namespace) -> list[Piece]:
+    """Takes the last group, and those before it that it calls by another name: `old = softmax` before `def softmax(x):
+    return old(x)`.
     """
-    helpers = {each for piece in graded for each in namespace.uses(piece).all} - namespace.exercises
-    return any(
-        piece.index < graded[0].index and name in namespace.uses(piece).now
-        for helper in helpers
+    known: set[str] = set()  # names that the groups taken use
+    kept_at = math.inf  # the first statement that keeps a predecessor under one of them
+    taken: list[list[Piece]] = []
+    while groups and (not taken or kept_at < taken[-1][0].index):
+        taken.append(groups.pop())
+        new = {each for piece in taken[-1] for each in namespace.uses(piece).all} - namespace.exercises - known
+        known |= new
+        kept_at = min([kept_at, *(piece.index for helper in new for piece in _keepers(helper, name, namespace))])
+    return [piece for group in reversed(taken) for piece in group]
+
+
+def _keepers(helper: str, name: str, namespace: Namespace) -> list[Piece]:
+    """Assignments of what a name is bound to, to another."""
+    return [
+        piece
         for piece in namespace.binders.get(helper, [])
-        if isinstance(piece.node, ast.Assign | ast.AnnAssign)
-    )
+        if isinstance(piece.node, ast.Assign | ast.AnnAssign) and name in namespace.uses(piece).now
+    ]

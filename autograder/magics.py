@@ -63,8 +63,9 @@ def without_magics(source: str) -> Plain:
     if not MAGIC_LIKE.search(source):
         return Plain(source, frozenset())
     lines = source.split("\n")
-    left_out = set()
-    while (first := _first_line(lines)) is not None and (magic := re.match(r"[ \t]*%%(!|\w+)", lines[first])):
+    left_out: set[int] = set()
+    first = -1
+    while (first := _first_line(lines, first + 1)) < len(lines) and (magic := re.match(r"[ \t]*%%(!|\w+)", lines[first])):
         if magic[1] in FOREIGN:
             return Plain("\n" * (len(lines) - 1), frozenset(range(1, len(lines) + 1)))
         lines[first] = ""
@@ -76,8 +77,10 @@ def without_magics(source: str) -> Plain:
     return Plain("\n".join(lines), frozenset(left_out))
 
 
-def _first_line(lines: list[str]) -> int | None:
-    return next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None)
+def _first_line(lines: list[str], start: int) -> int:
+    """The first line from `start` on that is neither blank nor a comment; their number where there is none."""
+    code = (i for i in range(start, len(lines)) if lines[i].strip() and not lines[i].lstrip().startswith("#"))
+    return next(code, len(lines))
 
 
 def _without_line_magics(lines: list[str]) -> tuple[list[str], set[int]]:

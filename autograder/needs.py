@@ -91,9 +91,13 @@ class Namespace:
 
     def _add_aliases(self) -> None:
         """After `u = t` a change of u changes t."""
+        linked: set[tuple[str, str]] = set()  # what comes after a second `u = t` comes after the first
         for piece in self.pieces:
             match piece.node:
-                case ast.Assign([ast.Name(alias)], ast.Name(name)) if alias in self.changers and alias != name:
+                case ast.Assign([ast.Name(alias)], ast.Name(name)) if (
+                    alias in self.changers and alias != name and (alias, name) not in linked
+                ):
+                    linked.add((alias, name))
                     later = [each for each in self.changers[alias] if each[0].index > piece.index]
                     self.changers.setdefault(name, []).extend(later)
 
@@ -120,13 +124,10 @@ class Namespace:
 
     def changes_of(self, name: str, attributes: Iterable[str] = ()) -> list[Piece]:
         """Statements that change what a needed name is bound to; of a module only the given attributes."""
+        changers, is_object = self.changers.get(name, []), self._is_object(name)
         if self.is_module(name):
-            return [
-                piece
-                for piece, change in self.changers.get(name, [])
-                if not change.is_call and change.attribute in attributes
-            ]
-        return [piece for piece, change in self.changers.get(name, []) if not change.is_call or self._is_object(name)]
+            return [piece for piece, change in changers if not change.is_call and change.attribute in attributes]
+        return [piece for piece, change in changers if not change.is_call or is_object]
 
     def follow(self, start: Iterable[Piece], mine: frozenset[int], answers: Mapping[int, str]) -> Needs:
         """All statements that the given ones need; `answers` are those of graded answers (piece -> exercise), of
@@ -136,6 +137,8 @@ class Namespace:
         names: set[str] = set()
         shadowed: set[str] = set()
         attributes: set[str] = set()
+        fresh: set[str] = set()  # names whose changes were not looked for yet
+        modules: set[str] = set()  # names of modules that statements change
         queue = list(start)
         while queue:
             piece = queue.pop()
@@ -143,6 +146,7 @@ class Namespace:
                 found.add(piece.index)
                 new = self.uses(piece).all - self.exercises - names
                 names |= new
+                fresh |= new
                 for name in new:
                     wanted = self._wanted(name, piece)
                     queue += wanted
@@ -151,7 +155,10 @@ class Namespace:
                 if self.changers:
                     attributes |= used_attributes(piece.node)
             if not queue:
-                changed = (each for name in names & self.changers.keys() for each in self.changes_of(name, attributes))
+                wanting = (fresh & self.changers.keys()) | modules  # of modules what matters grows with the attributes
+                modules |= {name for name in wanting if self.is_module(name)}
+                fresh = set()
+                changed = (each for name in wanting for each in self.changes_of(name, attributes))
                 queue = [each for each in changed if each.index not in found and each.index not in answers]
         unbound = {name for name in names if name not in self.binders and name not in BUILTINS}
         return Needs(frozenset(found), frozenset(unbound | shadowed))

@@ -16,9 +16,11 @@ from autograder.magics import FOREIGN, without_magics
 from autograder.mending import mended
 from autograder.names import Change, effects, is_deep
 from autograder.notebook import Cell
+from autograder.textfile import clean
 
 MAX_CHARACTERS = 300_000  # of one code cell
-MAX_CHARACTERS_IN_ALL = 3_000_000  # of all code cells; later ones are not read
+MAX_CHARACTERS_IN_ALL = 1_000_000  # of all code cells; later ones are not read
+MAX_STATEMENTS_IN_ALL = 10_000  # of all code cells; a cell that would make it more is not read
 MAX_CHARACTERS_KEPT = 30_000  # longer cells are parsed again for the next student
 MAX_TRIES_IN_ALL = 1_000  # of a cell, after which each chunk is tried alone
 MAX_TRIES = 12  # how many chunks are tried together when one does not parse alone: strings and brackets at the margin
@@ -43,7 +45,7 @@ class Part:
 Chunk = tuple[int, tuple[Part, ...]]  # lines before it in its cell, and its statements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one of its own: comparing two would compare their cells' texts
 class Piece:
     """One top-level statement of a notebook."""
 
@@ -100,6 +102,8 @@ def read_pieces(cells: list[Cell]) -> Pieces:
     for cell in cells:
         read += len(cell.source) if len(cell.source) <= MAX_CHARACTERS else 0
         each = _read_cell(cell) if read <= MAX_CHARACTERS_IN_ALL else _Read(broken=[_too_long(cell)])
+        if len(code) + sum(len(parts) for _, parts in each.chunks) > MAX_STATEMENTS_IN_ALL:
+            each = _Read(broken=[_too_long(cell)])
         broken += each.broken
         left_out[cell.number] = each.left_out
         how[cell.number] = each.how
@@ -175,8 +179,8 @@ def _read_cell(cell: Cell) -> _Read:
 
 def _too_long(cell: Cell) -> Broken:
     message = (
-        f"cell {cell.number} was not read: it has {len(cell.source)} characters; read are {MAX_CHARACTERS} of a cell "
-        f"and {MAX_CHARACTERS_IN_ALL} in all"
+        f"cell {cell.number} was not read: it has {len(cell.source)} characters; read are {MAX_CHARACTERS} of a cell, "
+        f"and {MAX_CHARACTERS_IN_ALL} and {MAX_STATEMENTS_IN_ALL} statements in all"
     )
     return Broken(cell, 1, cell.source.count("\n") + 1, "", message)
 
@@ -224,13 +228,19 @@ def _complaint(error: BaseException, cell: Cell, offset: int) -> str:
         reason = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else str(error)
         return f"cell {cell.number}, line {offset + 1}: not Python ({reason})"
     place = f"cell {cell.number}, line {offset + error.lineno}: {error.msg}"
-    lines = cell.source.split("\n")
+    lines = _lines(cell.source)
     text = lines[offset + error.lineno - 1] if 0 <= offset + error.lineno - 1 < len(lines) else ""
     caret = max((error.offset or 1) - 1, 0)
     if not text.strip() or caret > 150:
         return place
     pointer = re.sub(r"[^\t]", " ", text[:caret]) + "^"
     return f"{place}\n    {text[:200]}\n    {pointer}"
+
+
+@lru_cache(maxsize=2)
+def _lines(source: str) -> list[str]:
+    """The lines of a cell, for each of the complaints about it."""
+    return source.split("\n")
 
 
 def _parts(tree: ast.Module, source: str) -> Iterator[Part]:
@@ -266,7 +276,7 @@ def _magic_body(node: ast.stmt) -> tuple[Part, ...]:
             )
         ) if name not in FOREIGN:
             try:
-                return split(body)
+                return split(clean(body))
             except UNPARSABLE:
                 return ()
     return ()

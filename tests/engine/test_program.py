@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -424,9 +425,7 @@ def test_lost_exercise_stays_unbound() -> None:
 
 def test_answers_hold_their_own_code_only() -> None:
     """Helpers belong to an exercise's statements, other exercises do not."""
-    program = read(
-        "N = 2", "def double(x):\n    return N * x\n", "M = 1", "def triple(x):\n    return double(x) + M * x\n"
-    )
+    program = read("N = 2", "def double(x):\n    return N * x\n", "M = 1", "def triple(x):\n    return double(x) + M * x\n")
     own = {name: [each.source[:10] for each in answer.statements] for name, answer in program.answers.items()}
     assert own["double"] == ["N = 2", "def double"]
     assert own["triple"] == ["M = 1", "def triple"]
@@ -521,6 +520,7 @@ HOSTILE = {
     "deep not": "x = " + "not " * 50_000 + "1",
     "deep if": "\n".join(" " * i + "if 1:" for i in range(99)) + "\n" + " " * 99 + "pass",
     "deep f-string": 'x = f"{f' * 500,
+    "line ends in a magic": 'get_ipython().run_cell_magic("time", "", "x = 1\\rdef f():\\r    return 1\\r\\n")\n',
     "long elif": "if 1:\n  pass\n" + "elif 1:\n  pass\n" * 5_000,
     "long line": "x = '" + "a" * 5_000_000 + "'",
     "many lines": "x = 1\n" * 15_000,
@@ -550,14 +550,107 @@ HOSTILE = {
 }
 
 
+def seconds(*sources: str | tuple[str, str]) -> float:
+    """Processor time that reading these cells takes."""
+    start = time.process_time()
+    read(*sources)
+    return time.process_time() - start
+
+
+@pytest.fixture(scope="module")
+def plain_s() -> float:
+    """Processor time that a large cell takes in which nothing is odd."""
+    return min(seconds(HOSTILE["many lines"], TRIPLE) for _ in range(2))
+
+
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("kind", ["code", "markdown"])
-def test_hostile_sources_harm_nobody(source: str, kind: str) -> None:
-    """Any source is read in time, without a warning, and the other exercises are found."""
-    start = time.process_time()
-    program = read((kind, source), TRIPLE, (kind, "def Counter(" + source))
-    assert program.answers["triple"].state == "answered"
-    assert time.process_time() - start < 10
+def test_hostile_sources_harm_nobody(source: str, kind: str, plain_s: float) -> None:
+    """Any source is read in the time that plain ones take, without a warning, and the other exercises are found."""
+    cells = (kind, source), TRIPLE, (kind, "def Counter(" + source)
+    assert read(*cells).answers["triple"].state == "answered"
+    assert seconds(*cells) < 10 * plain_s
+
+
+GROWING: dict[str, Callable[[int], str]] = {  # what could be compared with all that stands there already
+    "answers": lambda n: "".join(f"def double(x):\n    return {i}\n" for i in range(n)),
+    "answers alike": lambda n: DOUBLE * n,
+    "classes": lambda n: COUNTER * n,
+    "stubs": lambda n: STUB.format(name="double") * n,
+    "wrappers": lambda n: DOUBLE + "double = wrap(double)\n" * n,
+    "subclasses": lambda n: COUNTER + "class Counter(Counter):\n    pass\n" * n,
+    "predecessors": lambda n: DOUBLE + "".join(f"a{i} = double\ndef double(x):\n    return a{i}(x)\n" for i in range(n)),
+    "one predecessor": lambda n: DOUBLE + "a = double\ndef double(x):\n    return a(x)\n" * n,
+    "values": lambda n: "double = 3\n" * n,
+    "a library's": lambda n: "import math\n" + "double = math.sin\n" * n,
+    "refused": lambda n: "def double(x, x):\n    return 1\n" * n,
+    "attributes": lambda n: DOUBLE + "double.x = 1\n" * n,
+    "decorators": lambda n: "@wrap\n" * n + DOUBLE,
+    "chain": lambda n: "".join(f"a{i + 1} = a{i}\n" for i in range(n)) + f"def double(x):\n    return a{n}\n",
+    "changes": lambda n: "t = []\n" + "t.append(1)\n" * n + "def double(x):\n    return t\n",
+    "methods": lambda n: "t = []\n" + "t.use()\nt = t\n" * n + "def double(x):\n    return t\n",
+    "aliases": lambda n: (
+        "t = []\n" + "".join(f"a{i} = t\na{i}.pop()\n" for i in range(n)) + "def double(x):\n    return t\n"
+    ),
+    "one alias": lambda n: "t = []\n" + "a = t\na.pop()\n" * n + "def double(x):\n    return t\n",
+    "alias of alias": lambda n: (
+        "a0 = []\n" + "".join(f"a{i + 1} = a{i}\na{i}.pop()\n" for i in range(n)) + "def double(x):\n    return a0\n"
+    ),
+    "effects": lambda n: "def f():\n    global t\n    t = 1\n" + "f()\n" * n + "def double(x):\n    return t\n",
+    "functions with effects": lambda n: (
+        "".join(f"def f{i}():\n    global t\n    t = f{i}\nf{i}()\n" for i in range(n)) + "def double(x):\n    return t\n"
+    ),
+    "made by exec": lambda n: "".join(f"a{i} = 'double'\nexec(a{i})\n" for i in range(n)),
+    "imports": lambda n: "import math\n" * n + "def double(x):\n    return math.pi\n",
+    "star imports": lambda n: (
+        "from math import *\n" * n + "def double(x):\n    return " + "+".join(f"a{i}" for i in range(n)) + "\n"
+    ),
+    "changes of a module": lambda n: (
+        "import math\n"
+        + "".join(f"math.a{i} = 1\n" for i in range(n))
+        + "def double(x):\n    return "
+        + "+".join(f"math.a{i}" for i in range(n))
+        + "\n"
+    ),
+    "shadows": lambda n: "math = 3\n" * n + "def double(x):\n    return math.pi\n",
+    "copies that break off": lambda n: "def f(x):\n    y = 1\n" * n + "def double(x):\n    return f(x)\n",
+    "inner functions": lambda n: "def double(x):\n" + "".join(f"    def f{i}(): return x\n" for i in range(n)),
+    "cell magics": lambda n: "%%time\n" * n + DOUBLE,
+    "line magics": lambda n: "!ls\n" * n + DOUBLE,
+    "IPython's own calls": lambda n: "get_ipython().run_cell_magic('time', '', 'x = 1')\n" * n + DOUBLE,
+    "prompts": lambda n: ">>> x = 1\n" * n,
+    "broken definitions": lambda n: "def double(x:\n    return 1\n" * n,
+    "broken names": lambda n: "def a\n" * n,
+    "open brackets": lambda n: "(\n" * n,
+    "open strings": lambda n: "x = '\n" * n,
+    "long strings": lambda n: 'x = """\n' * n,
+    "new f-strings": lambda n: "x = f'{a['b']}'\n" * n,
+    "line ends": lambda n: "\\\n" * n,
+    "typed signs": lambda n: "x = \u201ca\u201d\n" * n,
+    "indents": lambda n: "  x = 1\n" * n,
+    "fences": lambda n: "~~~python\nx = 1\n~~~\n" * n,
+}
+
+
+@pytest.mark.parametrize("made", GROWING.values(), ids=GROWING.keys())
+@pytest.mark.parametrize("kind", ["code", "markdown"])
+def test_time_grows_as_a_cell_does(made: Callable[[int], str], kind: str) -> None:
+    """A cell eight times as long takes about eight times as long, whatever stands in it; 64 times would be quadratic."""
+
+    def took(n: int, rounds: int) -> float:
+        sources = [f"{made(n)}# {kind} {place}\n" for place in range(rounds)]  # of those that are alike the reading is kept
+        return min(seconds((kind, source), TRIPLE) for source in sources)
+
+    took(2, 1)
+    assert took(2_400, 2) < 3 * 8 * max(took(300, 3), 0.005)
+
+
+def test_statements_in_all_are_limited() -> None:
+    """A cell that makes a notebook's statements too many is not read, and said to be so; the others are."""
+    program = read(DOUBLE, "x = 1\n" * 6_000, "x = 1\n" * 6_000 + COUNTER, TRIPLE)
+    assert [program.answers[name].state for name in ("double", "triple", "Counter")] == ["answered", "answered", "missing"]
+    program = read(DOUBLE, "x = 1\n" * 12_000 + COUNTER)
+    assert program.answers["Counter"].state == "missing"
 
 
 @pytest.fixture(scope="module")
@@ -658,9 +751,7 @@ def test_solved_notebook_survives_swaps_and_copies(real: Lesson, solved: Noteboo
     shuffled = Notebook(tuple(Cell(number, cell.kind, cell.source) for number, cell in enumerate(cells, start=1)))
     program = slice_program(shuffled, real)
     assert {answer.state for answer in program.answers.values()} == {"answered"}
-    assert {each.source for each in program.statements} == {
-        each.source for each in slice_program(solved, real).statements
-    }
+    assert {each.source for each in program.statements} == {each.source for each in slice_program(solved, real).statements}
     assert program.review == ()
 
 

@@ -416,6 +416,11 @@ def test_stubs_and_lost_exercises_are_not_judged() -> None:
     assert judge("softmax", "def softmax(x, dim=-1):\n    raise NotImplementedError\n") == []
 
 
+def long(lines: int) -> str:
+    """A function of many lines, each of them allowed."""
+    return function("\n".join(f"y{i} = x.exp() + torch.exp(x)" for i in range(lines)) + "\nreturn x")
+
+
 HOSTILE = {
     "fan-out": "a0 = torch\n"
     + "".join(f"a{i} = (a{i - 1}, a{i - 1}, a{i - 1})\n" for i in range(1, 200))
@@ -425,19 +430,30 @@ HOSTILE = {
     + function("return getattr(x, s59)"),
     "cycle": "a = b\nb = a\n" + function("return a.c + getattr(b, a)"),
     "deep": function("return " + "1+" * 2_000 + "x"),
-    "long": function("\n".join(f"y{i} = x.exp() + torch.exp(x)" for i in range(4_000)) + "\nreturn x"),
+    "long": long(4_000),
     "alias chain": "a0 = torch\n"
     + "".join(f"a{i} = a{i - 1}\n" for i in range(1, 3_000))
     + function("return a2999.exp(x)"),
 }
 
 
-@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_code_takes_no_time(source: str) -> None:
-    """No code makes the rules slow or crash, and none of this is forbidden."""
+def seconds(source: str) -> float:
+    """Processor time that judging takes, which finds nothing."""
     start = time.process_time()
     assert judge("softmax", source) == []
-    assert time.process_time() - start < 5
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_code_takes_no_time(source: str) -> None:
+    """No code crashes the rules or takes much longer than long and plain code, and none of this is forbidden."""
+    assert seconds(source) < 10 * seconds(long(4_000))
+
+
+def test_time_grows_as_code_does() -> None:
+    """Eight times as many lines take about eight times as long."""
+    seconds(long(10))
+    assert seconds(long(4_000)) < 3 * 8 * min(seconds(long(500)) for _ in range(3))
 
 
 @pytest.mark.parametrize(
