@@ -28,9 +28,10 @@ class Effect:
     calls: frozenset[str] = frozenset()  # other functions
 
 
-def called_names(source: str) -> set[str]:
+@lru_cache(maxsize=2048)
+def called_names(source: str) -> frozenset[str]:
     """Names that a text seems to call; more than it does at worst."""
-    return {name or decorator for name, decorator in CALLED.findall(source)}
+    return frozenset(name or decorator for name, decorator in CALLED.findall(source))
 
 
 def effects_of_calls(functions: Mapping[str, Function], called: set[str]) -> dict[str, Effect]:
@@ -71,11 +72,17 @@ def effect_of(function: Function) -> Effect:
 
 def effects_in(node: ast.stmt, known: Mapping[str, Effect]) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
     """Names that each call in a statement binds, and those that it changes."""
-    calls = [inner for inner in shallow(node) if isinstance(inner, ast.Call)]
-    for decorator in getattr(node, "decorator_list", ()):
-        calls.append(decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], []))
-    for call in calls:
+    for call in _calls(node):
         effect = known.get(call.func.id) if isinstance(call.func, ast.Name) else None
         if effect is not None:
             filled = [call.args[place] for place in effect.fills if place < len(call.args)]
             yield effect.binds, effect.changes | {each.id for each in filled if isinstance(each, ast.Name)}
+
+
+@lru_cache(maxsize=2048)
+def _calls(node: ast.stmt) -> tuple[ast.Call, ...]:
+    """The calls that a statement makes while it runs; a decorator is one."""
+    calls = [inner for inner in shallow(node) if isinstance(inner, ast.Call)]
+    for decorator in getattr(node, "decorator_list", ()):
+        calls.append(decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], []))
+    return tuple(calls)

@@ -8,13 +8,16 @@ takes. Must not change what a student wrote.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4.rwbase import split_lines
 
 from autograder.heat_map import picture_html
 from autograder.outcome import Picture
@@ -52,9 +55,8 @@ def canonical(release: NotebookNode, notebook: Notebook, program: Program) -> No
     cells = [
         node for cell in notebook.cells for node in (homes.get(cell.number) or _plain(cell), *extra.get(cell.number, ()))
     ]
-    fresh: NotebookNode = nbformat.v4.new_notebook(cells=[*cells, *extra.get(None, ())], metadata=release.metadata)
-    fresh.nbformat_minor = 5
-    return fresh
+    every = [*cells, *extra.get(None, ())]
+    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=release.metadata, cells=every)
 
 
 def graded_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
@@ -72,7 +74,17 @@ def add_feedback(
         if exercise is not None and cell.cell_type == "code":
             drawn = picture_html(pictures[exercise.name]) if exercise.name in pictures else ""
             data = {"text/plain": exercise_text(exercise), "text/html": exercise_html(exercise) + drawn}
-            cell.outputs = [nbformat.v4.new_output("display_data", data)]
+            cell.outputs = [nbformat.from_dict({"output_type": "display_data", "metadata": {}, "data": data})]
+
+
+def as_file(notebook: NotebookNode) -> bytes:
+    """What `nbformat.v4.writes` would write, in a quarter of the time; the notebook stays as it is."""
+    cells = [NotebookNode(cell) for cell in notebook.cells]  # it splits the texts of what it gets
+    for cell in cells:
+        if cell.get("outputs"):
+            cell.outputs = copy.deepcopy(cell.outputs)
+    lined = split_lines(NotebookNode(notebook, cells=cells))
+    return msgspec.json.format(msgspec.json.encode(lined, order="sorted"), indent=1) + b"\n"
 
 
 def _place(graded: NotebookNode, notebook: Notebook, program: Program) -> Place:
@@ -117,7 +129,9 @@ def _graded(released: NotebookNode, source: str) -> NotebookNode:
 
 
 def _new_cell(kind: str, source: str, **fields: Any) -> NotebookNode:
-    """A cell of nbformat 4.5; nbformat's own makers check each against its schema, which costs more than all else."""
+    """A cell of nbformat 4.5; nbformat's own makers check all that they make against its schema, which costs more than
+    all else.
+    """
     empty: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
     cell: NotebookNode = nbformat.from_dict({**empty, "cell_type": kind, "source": source, **fields})
     return cell

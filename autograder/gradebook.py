@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from nbgrader.utils import compute_checksum
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
-from autograder.canonical import add_feedback, canonical, graded_cells
+from autograder.canonical import add_feedback, as_file, canonical, graded_cells
 from autograder.course import Course, Lesson
 from autograder.database import (
     course_directory,
@@ -131,15 +132,24 @@ class Marks:
         submitted = next(one for one in submission.notebooks if one.name == self._lesson)
         cells = {cell.metadata.nbgrader.grade_id: cell for cell in graded_cells(notebook)}
         exercises, review = {one.name: one for one in result.exercises}, to_review(result)
-        for grade, name in _with_names(session, api.Grade, submitted):
-            if name in cells:
+        for grade in submitted.grades:
+            if (name := self._cell_names[grade.cell_id]) in cells:
                 alike = earlier.get(name) == cells[name].source
                 set_grade(grade, exercises.get(name), name in review, untouched(cells[name]), alike)
-        for comment, name in _with_names(session, api.Comment, submitted):
+        for comment in submitted.comments:
+            name = self._cell_names[comment.cell_id]
             comment.auto_comment = NO_RESPONSE if name in cells and untouched(cells[name]) else None
         session.flush()
         submitted.late_submission_penalty = self._late_penalty(submission, submitted)
         session.flush()
+
+    @cached_property
+    def _cell_names(self) -> dict[str, str]:
+        """The names of the lesson's cells by their numbers: asked cell by cell, they would cost a query each."""
+        cells = select(api.BaseCell.id, api.BaseCell.name).join(api.Notebook, api.BaseCell.notebook_id == api.Notebook.id)
+        cells = cells.join(api.Assignment, api.Notebook.assignment_id == api.Assignment.id)
+        rows = self._gradebook.db.execute(cells.where(api.Assignment.name == self._lesson))
+        return {row.id: row.name for row in rows}
 
     def submissions(self) -> list[api.SubmittedAssignment]:
         """All submissions of the lesson, as nbgrader's rows."""
@@ -184,7 +194,7 @@ class Marks:
         if Path(result.student).name != result.student or result.student in ("", "..", "."):
             raise GraderError(f"{result.student!r} cannot be a student's folder; name them by --student")
         folder = self.notebook(result.student).parent
-        parts = {f"{self._lesson}.ipynb": (nbformat.v4.writes(notebook) + "\n").encode()}
+        parts = {f"{self._lesson}.ipynb": as_file(notebook)}
         beside = [Path(result.path).parent / name for name in BESIDE]
         parts |= {path.name: path.read_bytes() for path in beside if path.is_file() and not path.is_symlink()}
         try:
@@ -240,9 +250,3 @@ def untouched(cell: NotebookNode) -> bool:
 
 def _is_judged(exercise: ExerciseResult) -> bool:
     return any(test.outcome != "not_judged" for test in exercise.tests)
-
-
-def _with_names(session: Any, kind: type[Any], submitted: api.SubmittedNotebook) -> list[tuple[Any, str]]:
-    """Grades or comments of a submitted notebook, each with its cell's name, in one query."""
-    named = select(kind, api.BaseCell.name).join(api.BaseCell, kind.cell_id == api.BaseCell.id)
-    return [tuple(row) for row in session.execute(named.where(kind.notebook_id == submitted.id))]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -242,6 +243,7 @@ def _last_attribute(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
+@lru_cache(maxsize=2048)
 def used_names(source: str) -> Uses:
     """Global names that a statement reads; raises SyntaxError where Python's symbol table does."""
     top = symtable.symtable(source, "cell", "exec")
@@ -252,15 +254,19 @@ def used_names(source: str) -> Uses:
         table, in_reach = stack.pop()
         runs_now = in_reach and (table.get_type() == "class" or table.get_name() in COMPREHENSION_NAMES)
         stack += [(child, runs_now) for child in table.get_children()]
-        names = {
-            symbol.get_name()
-            for symbol in table.get_symbols()
-            if symbol.is_declared_global() or (symbol.is_referenced() and symbol.is_global())
-        }
+        names: Iterable[str] = table.get_globals() if isinstance(table, symtable.Function) else _globals_of(table)
         (now if runs_now else later).update(names)
     return Uses(frozenset(now), frozenset(later))
 
 
+def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
+    """The globals that a class body reads or declares."""
+    for symbol in table.get_symbols():
+        if symbol.is_declared_global() or (symbol.is_referenced() and symbol.is_global()):
+            yield symbol.get_name()
+
+
+@lru_cache(maxsize=2048)
 def used_attributes(node: ast.AST) -> frozenset[str]:
     """Attributes that code reads, and strings that could name one."""
     found = set()

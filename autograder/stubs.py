@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from autograder.names import Function, shallow
 
@@ -18,6 +18,7 @@ VALUES = (
 )
 
 
+@lru_cache(maxsize=2048)
 def fingerprint(node: ast.AST) -> str:
     """A statement as text; equal for two statements that differ in docstrings, comments and formatting only."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from autograder.course import Written
 from autograder.notebook import Cell
@@ -71,22 +72,29 @@ def _under_prompt(cells: list[Cell], written: Written, stub: str, prompts: set[s
 
 def _behind(prompt: str, text: str) -> str | None:
     """What stands behind the prompt up to the next heading; None where the prompt is not in the text."""
-    plain = MARKUP.sub(lambda match: " " * len(match[0]), text)
-    words = list(WORD.finditer(plain))
-    line = f" {' '.join(word[0].lower() for word in words)} "
+    line, ends = _as_words(text)
     at = line.find(f" {prompt} ")
     if at < 0:
         return None
-    last = words[line[:at].count(" ") + prompt.count(" ")]
-    rest = text[last.end() :].lstrip(" .,:;?!)*_`>\"'¶\n")
+    last = ends[line[:at].count(" ") + prompt.count(" ")]
+    rest = text[last:].lstrip(" .,:;?!)*_`>\"'¶\n")
     heading = HEADING.search(rest)
     return (rest[: heading.start()] if heading and heading.start() else rest).strip()
+
+
+@lru_cache(maxsize=256)
+def _as_words(text: str) -> tuple[str, tuple[int, ...]]:
+    """The words of a text without markup, a blank around each, and where each ends in the text."""
+    plain = MARKUP.sub(lambda match: " " * len(match[0]), text)
+    words = list(WORD.finditer(plain))
+    return f" {' '.join(word[0].lower() for word in words)} ", tuple(word.end() for word in words)
 
 
 def _is_heading(text: str) -> bool:
     return HEADING.match(text.lstrip()) is not None
 
 
+@lru_cache(maxsize=256)
 def _words(text: str) -> str:
     """The words of a text without markup, which is the same before and after it was rendered."""
     return " ".join(word.lower() for word in WORD.findall(MARKUP.sub(" ", text)))

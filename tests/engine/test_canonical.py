@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 
-from autograder.canonical import add_feedback, canonical, graded_cells
+from autograder.canonical import add_feedback, as_file, canonical, graded_cells
 from autograder.notebook import read_notebook
 from autograder.program import slice_program
 from autograder.results import ExerciseResult, SubmissionResult, TestResult
@@ -143,3 +143,14 @@ def test_feedback_stands_under_the_exercise_it_is_about(rebuild, filled):
     assert "hint: <b>divide</b>" in data["text/plain"]
     assert "&lt;b&gt;" in data["text/html"]
     assert cells["causal_mask"].outputs == []
+
+
+def test_the_file_is_what_nbformat_writes(rebuild, filled, model_answers):
+    """Byte for byte, whatever stands in the cells; the notebook itself stays as it is."""
+    signs = "\"\\ / é \u2028 \x7f \x01 \U0001f600\n\n\tend"
+    notebook = rebuild(filled(**model_answers, why_scale=signs))
+    outcome = TestResult("values & <b>", "failed", "wrong", signs)
+    add_feedback(notebook, SubmissionResult("ada", "", "graded", exercises=(ExerciseResult("softmax", 0, 10, (outcome,)),)))
+    before = nbformat.v4.writes(notebook)
+    assert as_file(notebook).decode() == before + "\n"
+    assert nbformat.v4.writes(notebook) == before

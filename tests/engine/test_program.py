@@ -423,6 +423,12 @@ def test_lost_exercise_stays_unbound() -> None:
     assert program.repairs == ()
 
 
+def test_arguments_of_a_function_called_top_are_its_own() -> None:
+    """Python's symbol table calls the module "top", too."""
+    program = read("def top(math):\n    return 2 * math\n", "def double(x):\n    return top(x)\n")
+    assert not any("supplied" in repair for repair in program.repairs)
+
+
 def test_answers_hold_their_own_code_only() -> None:
     """Helpers belong to an exercise's statements, other exercises do not."""
     program = read("N = 2", "def double(x):\n    return N * x\n", "M = 1", "def triple(x):\n    return double(x) + M * x\n")
@@ -638,7 +644,7 @@ def test_time_grows_as_a_cell_does(made: Callable[[int], str], kind: str) -> Non
     """A cell eight times as long takes about eight times as long, whatever stands in it; 64 times would be quadratic."""
 
     def took(n: int, rounds: int) -> float:
-        sources = [f"{made(n)}# {kind} {place}\n" for place in range(rounds)]  # of those that are alike the reading is kept
+        sources = [f"{made(n + place)}# {kind}\n" for place in range(rounds)]  # of those that are alike the reading is kept
         return min(seconds((kind, source), TRIPLE) for source in sources)
 
     took(2, 1)
