@@ -125,6 +125,11 @@ def gpu_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
 
 
+def wants_tf32() -> bool:
+    """AUTOGRADER_TF32=1 lets a GPU multiply float32 in TF32, to try whether verdicts stay what they are."""
+    return os.environ.get("AUTOGRADER_TF32") == "1"
+
+
 def gpu_environment() -> dict[str, str]:
     """The environment of a box with a GPU."""
     return {**ENVIRONMENT, **gpu_variables()}

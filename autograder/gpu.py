@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from autograder.boxes import gpu_nodes, gpu_variables
+from autograder.boxes import gpu_nodes, gpu_variables, wants_tf32
 from autograder.errors import GraderError
 from autograder.gpu_queue import CONTEXT_BYTES, MOST, Device, Queue, shared_folder
 from autograder.inside.confine import Limits
@@ -45,11 +45,8 @@ def on_gpu(limits: Limits) -> Limits:
 
 @contextmanager
 def admitted() -> Iterator[tuple[Gpu, bool]]:
-    """What each child may have, and whether one may start ahead, while this job's places on the device are held.
-
-    AUTOGRADER_TF32=1 lets float32 be multiplied in TF32, to try whether verdicts stay what they are.
-    """
-    tf32 = os.environ.get("AUTOGRADER_TF32") == "1"
+    """What each child may have, and whether one may start ahead, while this job's places on the device are held."""
+    tf32 = wants_tf32()
     with queue().admitted() as taken:
         settle(tf32=tf32)
         yield Gpu(tuple(gpu_nodes()), CHILD_BYTES, tf32, gpu_variables()), taken == MOST

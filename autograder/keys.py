@@ -1,7 +1,7 @@
 """What a verdict hangs on, as a key: equal keys promise equal verdicts.
 
-    salt   engine, Python, torch, machine, device, box, course secret; the model answers; the exercise's suite and what
-           all suites share (conftest, misconceptions, rules)
+    salt   engine, Python, torch, machine, device (and TF32 on it), box, course secret; the model answers; the exercise's
+           suite and what all suites share (conftest, misconceptions, rules)
     key    salt, student, the exercise's own statements with their places and the lines that messages show, the same of
            every exercise that it may call, which of those were found wrong, and the ideas behind what is wrong
 
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from autograder.boxes import wants_tf32
 from autograder.course import Exercise, Lesson
 from autograder.outcome import Judged
 from autograder.paper import Paper
@@ -44,7 +45,7 @@ class Salts:
 
     engine: str  # digest of this package, Python and the packages that decide numbers
     suites: Mapping[str, str]  # exercise -> digest of its suite and the lesson
-    run: str  # digest of device, box and secret
+    run: str  # digest of device and TF32, box and secret
 
     def of(self, exercise: str) -> str:
         """All that the verdict on an exercise hangs on besides the submission."""
@@ -66,7 +67,8 @@ def salts(lesson: Lesson, *, device: str, box: str, secret: bytes) -> Salts:
     shared = [path for path in shared if not path.name.startswith("test_") and path.name not in NOT_RUN]
     common = [lesson.name, list(lesson.model_cells), *map(_file, shared)]
     own = {each.name: digest([common, _file(suites / f"test_{each.name}.py")]) for each in lesson.exercises}
-    return Salts(engine(), own, digest([device, box, hashlib.sha256(secret).hexdigest()]))
+    computed_on = [device, device != "cpu" and wants_tf32()]
+    return Salts(engine(), own, digest([computed_on, box, hashlib.sha256(secret).hexdigest()]))
 
 
 def engine() -> str:

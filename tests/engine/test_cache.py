@@ -246,6 +246,17 @@ def test_a_changed_suite_touches_its_exercise_only(course, lesson):
     assert all(before[name] != now()[name] for name in before)
 
 
+def test_a_verdict_in_tf32_is_another_one(lesson, monkeypatch):
+    """Where it is switched on or off, what a GPU gave is asked again; the CPU knows no TF32."""
+
+    def now(device):
+        return salts(lesson, device=device, box="landlock", secret=b"s").run
+
+    before = {device: now(device) for device in ("cpu", "cuda", "both")}
+    monkeypatch.setenv("AUTOGRADER_TF32", "1")
+    assert {device for device in before if before[device] != now(device)} == {"cuda", "both"}
+
+
 def test_the_secret_is_not_in_the_salts(lesson):
     """It is hashed: the cache may be seen by whoever sees results."""
     assert "c0ffee" not in str(salts(lesson, device="cpu", box="landlock", secret=b"c0ffee"))
