@@ -10,8 +10,8 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
+from autograder.kept import kept
 from autograder.names import Function, effects, shallow
 
 CALLED = re.compile(r"\b([^\W\d]\w*)[ \t]*\(|^@([^\W\d]\w*)", re.M)
@@ -28,9 +28,9 @@ class Effect:
     calls: frozenset[str] = frozenset()  # other functions
 
 
-@lru_cache(maxsize=2048)
-def called_names(source: str) -> frozenset[str]:
-    """Names that a text seems to call; more than it does at worst."""
+@kept
+def called_names(node: ast.stmt, source: str) -> frozenset[str]:
+    """Names that a statement's text seems to call; more than it does at worst."""
     return frozenset(name or decorator for name, decorator in CALLED.findall(source))
 
 
@@ -51,7 +51,7 @@ def _with_callees(effect: Effect, known: Mapping[str, Effect]) -> Effect:
     return Effect(binds, effect.changes.union(*(each.changes for each in inner)), effect.fills, effect.calls)
 
 
-@lru_cache(maxsize=2048)
+@kept
 def effect_of(function: Function) -> Effect:
     """What a call of a function does by its own statements."""
     inside = list(ast.walk(function))
@@ -79,7 +79,7 @@ def effects_in(node: ast.stmt, known: Mapping[str, Effect]) -> Iterator[tuple[fr
             yield effect.binds, effect.changes | {each.id for each in filled if isinstance(each, ast.Name)}
 
 
-@lru_cache(maxsize=2048)
+@kept
 def _calls(node: ast.stmt) -> tuple[ast.Call, ...]:
     """The calls that a statement makes while it runs; a decorator is one."""
     calls = [inner for inner in shallow(node) if isinstance(inner, ast.Call)]

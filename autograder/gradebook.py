@@ -133,11 +133,11 @@ class Marks:
         cells = {cell.metadata.nbgrader.grade_id: cell for cell in graded_cells(notebook)}
         exercises, review = {one.name: one for one in result.exercises}, to_review(result)
         for grade in submitted.grades:
-            if (name := self._cell_names[grade.cell_id]) in cells:
+            if (name := self._cell_names.get(grade.cell_id, "")) in cells:
                 alike = earlier.get(name) == cells[name].source
                 set_grade(grade, exercises.get(name), name in review, untouched(cells[name]), alike)
         for comment in submitted.comments:
-            name = self._cell_names[comment.cell_id]
+            name = self._cell_names.get(comment.cell_id, "")
             comment.auto_comment = NO_RESPONSE if name in cells and untouched(cells[name]) else None
         session.flush()
         submitted.late_submission_penalty = self._late_penalty(submission, submitted)

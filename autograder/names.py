@@ -10,8 +10,9 @@ import ast
 import symtable
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+
+from autograder.kept import kept
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -243,7 +244,6 @@ def _last_attribute(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-@lru_cache(maxsize=2048)
 def used_names(source: str) -> Uses:
     """Global names that a statement reads; raises SyntaxError where Python's symbol table does."""
     top = symtable.symtable(source, "cell", "exec")
@@ -266,7 +266,7 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
             yield symbol.get_name()
 
 
-@lru_cache(maxsize=2048)
+@kept
 def used_attributes(node: ast.AST) -> frozenset[str]:
     """Attributes that code reads, and strings that could name one."""
     found = set()

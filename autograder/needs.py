@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autograder.calls import called_names, effects_in, effects_of_calls
+from autograder.kept import kept
 from autograder.names import INNER, Change, Uses, used_attributes, used_names
 from autograder.shadows import without_fragments, without_shadows
 from autograder.statements import Piece
@@ -61,10 +62,7 @@ class Namespace:
     def uses(self, piece: Piece) -> Uses:
         """Names that a statement reads; none where Python's symbol table refuses it (it cannot run either)."""
         if piece.index not in self._uses:
-            try:
-                self._uses[piece.index] = used_names(piece.source)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                self._uses[piece.index] = Uses(frozenset(), frozenset())
+            self._uses[piece.index] = _uses(piece.node, piece.source)
         return self._uses[piece.index]
 
     def _add_effects_of_calls(self) -> None:
@@ -76,7 +74,7 @@ class Namespace:
             if isinstance(piece.node, ast.FunctionDef) and name not in self.exercises
         }
         callers = {
-            piece.index: called_names(piece.source)
+            piece.index: called_names(piece.node, piece.source)
             for piece in self.pieces
             if not isinstance(piece.node, INNER) or "@" in piece.source
         }
@@ -173,6 +171,14 @@ class Namespace:
         """All bindings of a helper; those that bind an exercise too only where there is no other."""
         pieces = without_fragments(self.binders.get(name, []), self.given.get(name, ""))
         return [piece for piece in pieces if not piece.binds & self.exercises] or pieces
+
+
+@kept
+def _uses(node: ast.stmt, source: str) -> Uses:
+    try:
+        return used_names(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Uses(frozenset(), frozenset())
 
 
 def packages_of(node: ast.stmt) -> list[str]:

@@ -21,7 +21,7 @@ from autograder.textfile import clean
 MAX_CHARACTERS = 300_000  # of one code cell
 MAX_CHARACTERS_IN_ALL = 1_000_000  # of all code cells; later ones are not read
 MAX_STATEMENTS_IN_ALL = 10_000  # of all code cells; a cell that would make it more is not read
-MAX_CHARACTERS_KEPT = 30_000  # longer cells are parsed again for the next student
+MAX_CHARACTERS_KEPT = 30_000  # longer cells are read again for the next student
 MAX_TRIES_IN_ALL = 1_000  # of a cell, after which each chunk is tried alone
 MAX_TRIES = 12  # how many chunks are tried together when one does not parse alone: strings and brackets at the margin
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)

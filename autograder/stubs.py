@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache
 
+from autograder.kept import kept
 from autograder.names import Function, shallow
 
 BODIES = ("body", "orelse", "finalbody", "handlers")
@@ -18,7 +19,7 @@ VALUES = (
 )
 
 
-@lru_cache(maxsize=2048)
+@kept
 def fingerprint(node: ast.AST) -> str:
     """A statement as text; equal for two statements that differ in docstrings, comments and formatting only."""
     try:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from autograder.course import Written
 from autograder.notebook import Cell
+from autograder.statements import MAX_CHARACTERS_KEPT
 
 WORD = re.compile(r"[^\W_]+")
 MARKUP = re.compile(r"</?[A-Za-z][^<>\n]*>|\]\([^()\s]*\)|^[ \t]*\d+[.)][ \t]", re.M)  # tags, links' ends, list numbers
@@ -72,7 +73,7 @@ def _under_prompt(cells: list[Cell], written: Written, stub: str, prompts: set[s
 
 def _behind(prompt: str, text: str) -> str | None:
     """What stands behind the prompt up to the next heading; None where the prompt is not in the text."""
-    line, ends = _as_words(text)
+    line, ends = _kept_words(text) if len(text) <= MAX_CHARACTERS_KEPT else _as_words(text)
     at = line.find(f" {prompt} ")
     if at < 0:
         return None
@@ -82,7 +83,6 @@ def _behind(prompt: str, text: str) -> str | None:
     return (rest[: heading.start()] if heading and heading.start() else rest).strip()
 
 
-@lru_cache(maxsize=256)
 def _as_words(text: str) -> tuple[str, tuple[int, ...]]:
     """The words of a text without markup, a blank around each, and where each ends in the text."""
     plain = MARKUP.sub(lambda match: " " * len(match[0]), text)
@@ -90,11 +90,13 @@ def _as_words(text: str) -> tuple[str, tuple[int, ...]]:
     return f" {' '.join(word[0].lower() for word in words)} ", tuple(word.end() for word in words)
 
 
+_kept_words = lru_cache(maxsize=512)(_as_words)
+
+
 def _is_heading(text: str) -> bool:
     return HEADING.match(text.lstrip()) is not None
 
 
-@lru_cache(maxsize=256)
 def _words(text: str) -> str:
     """The words of a text without markup, which is the same before and after it was rendered."""
     return " ".join(word.lower() for word in WORD.findall(MARKUP.sub(" ", text)))
