@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from autograder.scopes import NOTHING, Paths, Scope, extended, own_scope, stored, union
+from autograder.scopes import NOTHING, Paths, Scope, extended, limited, own_scope, stored, union
 from autograder.strings import fold
 
 ATTRIBUTE_TAKERS = frozenset(
     ("operator.attrgetter", "operator.methodcaller", "_operator.attrgetter", "_operator.methodcaller")
 )
+
+
+@dataclass
+class _Named:
+    """What the bindings of a name come to."""
+
+    paths: Paths = NOTHING
+    seen: int = 0  # bindings that count already
+    is_open: bool = False  # are they being looked at?
+    was_in_vain: bool = False  # did one of them ask meanwhile, when nothing was known?
 
 
 class Bindings:
@@ -27,6 +38,8 @@ class Bindings:
         self._watched = frozenset(watched)  # a class that defines one of these is the student's own, whatever it inherits
         self._alive: list[object] = []  # `_known` goes by identity
         self._known: dict[tuple[int, int], Paths] = {}  # (node, scope) -> its paths; what is being looked up has none yet
+        self._named: dict[tuple[str, int], _Named] = {}  # (name, scope) -> what its bindings come to
+        self._made: list[list[tuple[int, int]]] = [[]]  # keys of `_known` by the name for which they were made
 
     def paths(self, node: ast.AST | None, scope: Scope) -> Paths:
         """Dotted paths that an expression may be; empty where it is the student's own, or unknown."""
@@ -35,7 +48,8 @@ class Bindings:
         key = (id(node), id(scope))
         if key not in self._known:
             self._known[key] = NOTHING
-            self._known[key] = self._paths(node, scope)
+            self._made[-1].append(key)
+            self._known[key] = limited(self._paths(node, scope))
         return self._known[key]
 
     def paths_of_name(self, name: str, scope: Scope) -> Paths:
@@ -45,12 +59,40 @@ class Bindings:
         here: Scope | None = scope
         while here is not None:
             if name in here.values and not (here.is_class and here is not scope):
-                bound = [value if isinstance(value, frozenset) else self.paths(value, here) for value in here.values[name]]
-                return union(bound) if here.parent else bound[-1]
+                return self._bound(name, here)
             here = here.parent
         if name in ("getattr", "__import__", "vars", "exec", "eval", "compile"):
             return frozenset((name,))
         return frozenset(f"{module}.{name}" for module in self.top.stars)
+
+    def _bound(self, name: str, scope: Scope) -> Paths:
+        """What a name may be by its bindings: by any of them in a function, whose order is unknown; by the last one at
+        the top level.
+
+        A binding that uses the name itself sees what those above it come to. Where they come to nothing it may have meant
+        one below, in a loop: then all are looked at once more.
+        """
+        named = self._named.setdefault((name, id(scope)), _Named())
+        if named.is_open:
+            named.was_in_vain |= not named.paths and scope.parent is not None
+            return named.paths
+        values = scope.values[name]
+        start, named.seen, named.is_open, named.was_in_vain = named.seen, len(values), True, False
+        self._look(values[start:], named, scope)
+        if named.was_in_vain:
+            self._look(values, named, scope)
+        named.is_open = False
+        return named.paths
+
+    def _look(self, values: list[ast.expr | Paths], named: _Named, scope: Scope) -> None:
+        """Adds what values come to; forgets what was found on the way where some of it was asked for in vain."""
+        self._made.append([])
+        for value in values:
+            paths = value if isinstance(value, frozenset) else self.paths(value, scope)
+            named.paths = limited(named.paths | paths) if scope.parent else paths
+        made = self._made.pop()
+        for key in made if named.was_in_vain else ():
+            self._known.pop(key, None)
 
     def text(self, node: ast.AST | None, scope: Scope) -> str:
         """The string that an expression folds to, through names that are bound to one expression."""

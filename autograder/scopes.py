@@ -13,6 +13,9 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 Paths = frozenset[str]
 NOTHING: Paths = frozenset()
+MAX_PATHS = 50  # of one expression
+MAX_PARTS = 12  # of one path
+MAX_NAME = 100  # characters of one of its parts
 
 
 @dataclass
@@ -70,5 +73,10 @@ def union(sets: Iterable[Paths]) -> Paths:
 
 
 def extended(paths: Paths, attribute: str) -> Paths:
-    """The paths of an attribute of what the given paths lead to."""
-    return frozenset(f"{path}.{attribute}" for path in paths)
+    """The paths of an attribute of what the given paths lead to; none that is longer than any library's."""
+    return frozenset(f"{path}.{attribute}" for path in paths if path.count(".") < MAX_PARTS and len(attribute) <= MAX_NAME)
+
+
+def limited(paths: Paths) -> Paths:
+    """The shortest of many paths: each step could double them."""
+    return paths if len(paths) <= MAX_PATHS else frozenset(sorted(paths, key=lambda path: (len(path), path))[:MAX_PATHS])
