@@ -23,7 +23,7 @@ from autograder.notebook import Notebook
 from autograder.ordering import in_order
 from autograder.ownfiles import with_own_files
 from autograder.plainer import annotation_names, runnable
-from autograder.remarks import remarks, reviews
+from autograder.remarks import remarks, reviews, some
 from autograder.rightlesson import check_lesson
 from autograder.statements import Broken, Piece, Pieces, defined_names, read_pieces
 from autograder.supplies import Supply, given_sources, own_statements, supplies_for
@@ -111,12 +111,12 @@ def _slice(notebook: Notebook, lesson: Lesson, others: Mapping[str, Iterable[str
         written={answer.grade_id: answer.text for answer in written},
         repairs=(
             *notebook.repairs,
-            *remarks(notebook, choices, pieces, run, from_text),
+            *some(remarks(notebook, choices, pieces, run, from_text)),
             *_supplies_told(supplied),
             *_unread_told(unread),
             *(answer.repair for answer in written if answer.repair),
         ),
-        review=tuple(reviews(choices, pieces, needs, namespace, from_text, own_statements(lesson.model_cells))),
+        review=some(reviews(choices, pieces, needs, namespace, from_text, own_statements(lesson.model_cells))),
     )
 
 

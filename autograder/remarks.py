@@ -16,10 +16,17 @@ from autograder.plainer import compiled_by
 from autograder.statements import Piece, Pieces
 
 MAX_PLACES = 5  # named in one sentence
+MAX_SENTENCES = 50  # of a kind about one submission
 UNSEEN = frozenset(("exec", "eval", "__builtins__"))
 UNSEEN_ATTRIBUTES = frozenset(("FunctionType", "CodeType", "__code__", "exec", "run_path", "run_module"))
 BY_NAME = frozenset(("getattr", "attrgetter", "methodcaller", "__getattribute__", "__getattr__", "__dict__", "vars"))
 SPELLING = frozenset(("chr", "bytes", "bytearray", "decode", "fromhex", "b64decode", "translate", "reversed"))
+
+
+def some(sentences: Iterable[str], most: int = MAX_SENTENCES) -> tuple[str, ...]:
+    """The first of many sentences, and how many more there are: results and pages are no larger for more of them."""
+    every = tuple(sentences)
+    return every if len(every) <= most else (*every[:most], f"There is more of this kind: {len(every) - most} times.")
 
 
 def remarks(

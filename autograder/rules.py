@@ -32,9 +32,11 @@ from autograder.course import Lesson
 from autograder.errors import GraderError
 from autograder.program import Answer, Program, Statement
 from autograder.references import Reference, references
+from autograder.remarks import some
 from autograder.statements import parse
 from autograder.supplies import own_statements
 
+MAX_NAMED = 10  # places of one answer
 GRADIENTS = ("torch.autograd.", "torch.func.", "functorch.")
 GRADIENT_METHODS = frozenset(("backward",))
 NO_GRADIENT = frozenset(
@@ -95,10 +97,9 @@ def violations(answer: Answer, program: Program, lesson: Lesson) -> list[str]:
         (each.cell, each.line, path) for each, tree in trees for path in _imported_answer(tree, answer.exercise, rules)
     ]
     found += _gradients(used, rules, answer.exercise)
-    places = dict.fromkeys((cell, line, what) for cell, line, what in found if what)
-    return [
-        f"{answer.exercise} uses {what} (cell {cell}, line {line}): {rules.reason}" for cell, line, what in sorted(places)
-    ]
+    places = sorted({(cell, line, what) for cell, line, what in found if what})
+    named = [f"{answer.exercise} uses {what} (cell {cell}, line {line}): {rules.reason}" for cell, line, what in places]
+    return list(some(named, MAX_NAMED))
 
 
 def _trees(statement: Statement) -> list[ast.stmt]:

@@ -656,6 +656,13 @@ def test_time_grows_as_a_cell_does(made: Callable[[int], str], kind: str) -> Non
     assert any(took(4_000 + place) < most for place in range(3))  # a machine has slow moments
 
 
+@pytest.mark.parametrize("name", ["answers", "values", "refused", "wrappers", "broken definitions", "made by exec"])
+def test_what_is_said_is_no_longer_for_more_of_it(name: str) -> None:
+    """Of thousands of copies, values and broken lines the first are named, and how many more there are."""
+    program = read(DOUBLE, TRIPLE, GROWING[name](2_000))
+    assert len("".join((*program.repairs, *program.review))) < 20_000
+
+
 def test_statements_in_all_are_limited() -> None:
     """A cell that makes a notebook's statements too many is not read, and said to be so; the others are."""
     program = read(DOUBLE, "x = 1\n" * 6_000, "x = 1\n" * 6_000 + COUNTER, TRIPLE)

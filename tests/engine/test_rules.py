@@ -494,6 +494,14 @@ def test_time_grows_as_code_does(made: Callable[[int], str]) -> None:
     assert any(seconds(made(4_000 + place)) < most for place in range(3))  # a machine has slow moments
 
 
+def test_what_is_said_is_no_longer_for_more_of_it() -> None:
+    """Of thousands of places a student reads the first."""
+    told = judge("softmax", function(f"torch.softmax_{'a' * 80}(x)\n" + "x.softmax(0)\n" * 3_000 + "return x"))
+    assert len(told) == 11
+    assert "2991 times" in told[-1]
+    assert max(map(len, told)) < 500
+
+
 def test_what_a_name_may_be_does_not_double() -> None:
     """Each of these names may be twice as many things as the one before; the likeliest are still seen."""
     pairs = "".join(f"a{i + 1} = (a{i}.x, a{i}.y)\n" for i in range(200))
