@@ -12,31 +12,47 @@ import re
 from autograder.notebook import Cell
 
 WRITES = re.compile(r"\A\s*%%(?:writefile|file)[ \t]+(?:-a[ \t]+)?[\"']?(?:\./)?(\w+)\.py[\"']?[ \t]*$", re.M)
+IMPORTS = re.compile(r"^[ \t]*(?:from|import)\b(.*)", re.M)
+WORD = re.compile(r"\w+")
+MAX_GROWTH = 300_000  # characters of a notebook: a file's names stand in for each import of it
 DEFINED = re.compile(r"^(?:(?:def|class)[ \t]+)?(\w+)[ \t]*(?:=(?!=)|\(|:)", re.M)
 
 
 def with_own_files(cells: list[Cell]) -> list[Cell]:
     """The cells unchanged where nothing is written and imported again, which is nearly always."""
-    modules: dict[str, list[str]] = {}  # name of the file -> names that it defines
-    for cell in cells:
-        match = WRITES.match(cell.source)
-        if match and any(re.search(rf"^[ \t]*(?:from|import)\b.*\b{match[1]}\b", each.source, re.M) for each in cells):
-            modules.setdefault(match[1], []).extend(name for name in DEFINED.findall(cell.source))
+    modules: dict[str, dict[str, None]] = {}  # name of the file -> names that it defines, in order
+    written = [(match[1], cell) for cell in cells if (match := WRITES.match(cell.source))]
+    imports = (line for cell in cells for line in IMPORTS.findall(cell.source)) if written else ()
+    imported = {word for line in imports for word in WORD.findall(line)}
+    for name, cell in written:
+        if name in imported:
+            modules.setdefault(name, {}).update(dict.fromkeys(DEFINED.findall(cell.source)))
     if any("__main__" in cell.source for cell in cells):
-        modules["__main__"] = []
-    return [_rewritten(cell, modules) for cell in cells] if modules else cells
+        modules["__main__"] = {}
+    if not modules:
+        return cells
+    found, room = list[Cell](), MAX_GROWTH
+    for cell in cells:
+        found.append(_rewritten(cell, modules, room))
+        room -= len(found[-1].source) - len(cell.source)
+    return found
 
 
-def _rewritten(cell: Cell, modules: dict[str, list[str]]) -> Cell:
+def _rewritten(cell: Cell, modules: dict[str, dict[str, None]], room: int) -> Cell:
+    """The cell with its imports of these files rewritten, as long as it grows by no more than `room` characters."""
     if match := WRITES.match(cell.source):
         if match[1] not in modules:
             return cell
         return Cell(cell.number, cell.kind, "\n" * match[0].count("\n") + cell.source[match.end() :], cell.grade_id)
-    lines = [_import_of_own(line, modules) for line in cell.source.split("\n")]
+    lines = cell.source.split("\n")
+    for number, line in enumerate(lines):
+        if room > 0:
+            lines[number] = _import_of_own(line, modules)
+            room -= len(lines[number]) - len(line)
     return Cell(cell.number, cell.kind, "\n".join(lines), cell.grade_id)
 
 
-def _import_of_own(line: str, modules: dict[str, list[str]]) -> str:
+def _import_of_own(line: str, modules: dict[str, dict[str, None]]) -> str:
     """`from mine import f as g` becomes `g = f`, `import mine` an object with the file's names; every other line
     stays.
     """
@@ -51,7 +67,7 @@ def _import_of_own(line: str, modules: dict[str, list[str]]) -> str:
         renamed = [f"{alias.asname} = {alias.name}" for alias in node.names if alias.asname not in (None, alias.name)]
         return indent + ("; ".join(renamed) or "pass")
     if isinstance(node, ast.Import) and len(node.names) == 1 and modules.get(node.names[0].name):
-        fields = ", ".join(f"{name}={name}" for name in dict.fromkeys(modules[node.names[0].name]))
+        fields = ", ".join(f"{name}={name}" for name in modules[node.names[0].name])
         bound = node.names[0].asname or node.names[0].name
         return f"{indent}{bound} = __import__('types').SimpleNamespace({fields})"
     return line

@@ -663,6 +663,19 @@ def test_what_is_said_is_no_longer_for_more_of_it(name: str) -> None:
     assert len("".join((*program.repairs, *program.review))) < 20_000
 
 
+def test_time_grows_as_the_files_do_that_a_notebook_writes() -> None:
+    """Each of many files may be imported in each of many cells, each import stands for all of a file's names."""
+
+    def took(n: int) -> float:
+        written = [f"%%writefile a{i}.py\nx{i} = 1\n" for i in range(n)]
+        return seconds(DOUBLE, *written, *[f"from a{i} import x{i}\n" for i in range(n)])
+
+    took(2)
+    assert took(1_600) < 4 * 16 * max(took(100), took(101), 0.005)
+    names = "".join(f"name_{i} = 1\n" for i in range(4_000))
+    assert seconds(DOUBLE, f"%%writefile a.py\n{names}", *["import a\n" * 50] * 100) < 20 * seconds(DOUBLE, names)
+
+
 def test_statements_in_all_are_limited() -> None:
     """A cell that makes a notebook's statements too many is not read, and said to be so; the others are."""
     program = read(DOUBLE, "x = 1\n" * 6_000, "x = 1\n" * 6_000 + COUNTER, TRIPLE)
