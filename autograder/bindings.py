@@ -17,6 +17,7 @@ from autograder.strings import fold
 ATTRIBUTE_TAKERS = frozenset(
     ("operator.attrgetter", "operator.methodcaller", "_operator.attrgetter", "_operator.methodcaller")
 )
+MAX_STARS = 50  # modules of which everything is imported
 
 
 @dataclass
@@ -214,7 +215,8 @@ class Bindings:
     def _bind_import_from(self, module: str, names: list[ast.alias], scope: Scope) -> None:
         for alias in names:
             if alias.name == "*":
-                self.top.stars.append(module)
+                if module not in self.top.stars and len(self.top.stars) < MAX_STARS:
+                    self.top.stars.append(module)
             else:
                 scope.bind(alias.asname or alias.name, frozenset((f"{module}.{alias.name}",)))
 

@@ -482,6 +482,9 @@ GROWING: dict[str, Callable[[int], str]] = {
     ),
     "code in strings": lambda n: function("exec('y = x')\n" * n + "return x"),
     "in parentheses": lambda n: function("(y := x)\n" * n + "return y"),
+    "star imports": lambda n: (
+        "".join(f"from m{i} import *\n" for i in range(n)) + function(f"return ({''.join(f'a{i}, ' for i in range(n))})")
+    ),
     "a dict": lambda n: function(f"d = {{{', '.join(f'{i}: x' for i in range(n))}}}\nreturn d[3]"),
 }
 
