@@ -52,10 +52,11 @@ def classes(record: dict[str, Any]) -> list[str]:
 
 def long_run(record: dict[str, Any]) -> list[str]:
     """One sentence on a long run, beside its plot."""
-    measured, looks = record["measured"], [look for look in record["measured"]["looks"] if "job_mb" in look]
-    done, hours = looks[-1]["done"], looks[-1]["s"] / 3600
+    measured = record["measured"]
+    last = measured["looks"][-1]
+    done, hours = last["done"], last["s"] / 3600
     end = "ran to its end" if measured["ended"] in (0, 1) else f"was stopped after {done}"
-    rate = done / looks[-1]["s"]
+    rate = done / last["s"]
     how = f"A class of {measured['students']}, `--jobs {measured['jobs']}`, {end}: {hours:.1f} hours, {rate:.1f} a second."
     return [how, "", *promises(record)]
 
@@ -66,7 +67,7 @@ def shares(record: dict[str, Any]) -> list[str]:
     whole = sum(spent.values())
     told = {"coordinator_s": "reading, gradebook, files", "jobs_s": "the graders' processes", "boxes_s": "students' forks"}
     rows = [[told[name], f"{each * 1e3:.0f}", f"{each / whole:.0%}"] for name, each in spent.items()]
-    return _table(["each submission of the long run", "CPU ms", "share"], rows)
+    return _table(["each submission of the long run that could be read", "CPU ms", "share"], rows)
 
 
 def _spent(record: dict[str, Any]) -> dict[str, float]:
