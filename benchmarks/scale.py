@@ -214,7 +214,7 @@ def plots() -> None:
         for name, label in (("job_mb", "job process"), ("coordinator_mb", "coordinator"), ("child_mb", "child, private")):
             above.plot([look["s"] / 60 for look in looks], [look[name] for look in looks], label=label)
         above.set(title=f"A class of {record['students']}, --jobs {record['jobs']}", ylabel="memory (MB)")
-        above.legend(loc=(0.68, 0.56))  # between the lines of job process and coordinator
+        above.legend(loc=(0.68, 0.12))  # between the lines of coordinator and child
         pairs = list(zip(looks, looks[max(6, len(looks) // 40) :], strict=False))
         rates = [(new["done"] - old["done"]) / (new["s"] - old["s"]) for old, new in pairs]
         below.plot([new["s"] / 60 for _, new in pairs], rates)
