@@ -182,7 +182,7 @@ def _too_long(cell: Cell) -> Broken:
         f"cell {cell.number} was not read: it has {len(cell.source)} characters; read are {MAX_CHARACTERS} of a cell, "
         f"and {MAX_CHARACTERS_IN_ALL} and {MAX_STATEMENTS_IN_ALL} statements in all"
     )
-    return Broken(cell, 1, cell.source.count("\n") + 1, "", message)
+    return Broken(cell, 1, cell.source.count("\n") + 1, cell.source[:MAX_CHARACTERS], message)
 
 
 def _salvage(source: str, cell: Cell) -> tuple[list[Chunk], list[Broken]]:

@@ -680,8 +680,10 @@ def test_statements_in_all_are_limited() -> None:
     """A cell that makes a notebook's statements too many is not read, and said to be so; the others are."""
     program = read(DOUBLE, "x = 1\n" * 6_000, "x = 1\n" * 6_000 + COUNTER, TRIPLE)
     assert [program.answers[name].state for name in ("double", "triple", "Counter")] == ["answered", "answered", "missing"]
-    program = read(DOUBLE, "x = 1\n" * 12_000 + COUNTER)
+    assert "cell 3 was not read" in program.answers["Counter"].message
+    program = read(DOUBLE, COUNTER + "x = 1\n" * 12_000)
     assert program.answers["Counter"].state == "missing"
+    assert "cell 2 was not read" in program.answers["Counter"].message
 
 
 @pytest.fixture(scope="module")
