@@ -50,7 +50,10 @@ class Bindings:
         if key not in self._known:
             self._known[key] = NOTHING
             self._made[-1].append(key)
-            self._known[key] = limited(self._paths(node, scope))
+            try:
+                self._known[key] = limited(self._paths(node, scope))
+            except RecursionError:
+                return NOTHING  # too deep to be followed; what was on the way may be asked again
         return self._known[key]
 
     def paths_of_name(self, name: str, scope: Scope) -> Paths:
@@ -79,19 +82,27 @@ class Bindings:
             return named.paths
         values = scope.values[name]
         start, named.seen, named.is_open, named.was_in_vain = named.seen, len(values), True, False
-        self._look(values[start:], named, scope)
-        if named.was_in_vain:
-            self._look(values, named, scope)
-        named.is_open = False
+        try:
+            self._look(values[start:], named, scope)
+            if named.was_in_vain:
+                self._look(values, named, scope)
+        except RecursionError:
+            named.seen = start  # whoever asks next looks again
+            raise
+        finally:
+            named.is_open = False
         return named.paths
 
     def _look(self, values: list[ast.expr | Paths], named: _Named, scope: Scope) -> None:
         """Adds what values come to; forgets what was found on the way where some of it was asked for in vain."""
-        self._made.append([])
-        for value in values:
-            paths = value if isinstance(value, frozenset) else self.paths(value, scope)
-            named.paths = limited(named.paths | paths) if scope.parent else paths
-        made = self._made.pop()
+        made: list[tuple[int, int]] = []
+        self._made.append(made)
+        try:
+            for value in values:
+                paths = value if isinstance(value, frozenset) else self.paths(value, scope)
+                named.paths = limited(named.paths | paths) if scope.parent else paths
+        finally:
+            self._made.pop()
         for key in made if named.was_in_vain else ():
             self._known.pop(key, None)
 

@@ -521,6 +521,14 @@ def test_a_name_that_is_bound_to_what_it_was(where: str) -> None:
     assert any("torch.nn.functional.softmax" in found for found in judge("softmax", *cells))
 
 
+def test_a_statement_that_is_too_deep_hides_no_other() -> None:
+    """A name that could not be followed in one statement is followed in the next."""
+    deep = f"v = torch\nw = v{'.T' * 2_000}\n"
+    assert any("torch.softmax" in found for found in judge("softmax", deep, function("w\nreturn v.softmax(x)")))
+    chain = "a0 = torch\n" + "".join(f"a{i + 1} = (a{i}, a{i}{'.T' * 100})\n" for i in range(20))
+    assert any("torch.softmax" in found for found in judge("softmax", chain, function("a20\nreturn a0.softmax(x)")))
+
+
 def test_a_name_that_is_bound_below_in_a_loop() -> None:
     """In the second round it is what the line below says."""
     body = "t = None\nfor i in range(2):\n    if i:\n        t = t.softmax\n    else:\n        t = torch\nreturn t(x, dim)"
