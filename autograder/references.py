@@ -61,7 +61,7 @@ class _Walk:
         try:
             self._visit(node, self._bindings.top)
         except RecursionError:
-            return  # deeper than anything that Python would run
+            return  # a statement that is too deep at its top; at run time the kernels see what it uses
 
     def _visit(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, FUNCTIONS):
@@ -83,7 +83,10 @@ class _Walk:
 
     def _visit_all(self, nodes: Iterable[ast.AST], scope: Scope) -> None:
         for node in nodes:
-            self._visit(node, scope)
+            try:
+                self._visit(node, scope)
+            except RecursionError:
+                continue  # what is this deep is lost, what stands beside it is not
 
     def _visit_function(self, node: Function | ast.Lambda, scope: Scope) -> None:
         """Decorators and defaults run outside, the body inside; annotations are not looked at."""

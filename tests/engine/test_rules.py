@@ -525,6 +525,7 @@ def test_a_statement_that_is_too_deep_hides_no_other() -> None:
     """A name that could not be followed in one statement is followed in the next."""
     deep = f"v = torch\nw = v{'.T' * 2_000}\n"
     assert any("torch.softmax" in found for found in judge("softmax", deep, function("w\nreturn v.softmax(x)")))
+    assert any("torch.softmax" in found for found in judge("softmax", function(f"x{'.T' * 2_000}\nreturn torch.softmax(x)")))
     chain = "a0 = torch\n" + "".join(f"a{i + 1} = (a{i}, a{i}{'.T' * 100})\n" for i in range(20))
     assert any("torch.softmax" in found for found in judge("softmax", chain, function("a20\nreturn a0.softmax(x)")))
 
