@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
 from autograder.errors import (
     GraderError,
     StudentCrash,
@@ -48,6 +46,11 @@ class Channel:
     arrived: bytearray = field(default_factory=bytearray)  # of the next message
     alive: bool = True
     is_slow: bool = False
+    _ready: select.poll = field(default_factory=select.poll)  # for what it says and what it prints
+
+    def __post_init__(self) -> None:
+        self._ready.register(self.socket, select.POLLIN)
+        self._ready.register(self.pipe, select.POLLIN)
 
     def close(self, dying: bool = False) -> Status:
         """Ends the child; how it had ended before that. `dying`: it may be about to end by itself."""
@@ -74,7 +77,7 @@ class Channel:
             try:
                 rest = rest[self.socket.send(rest) :]
             except BlockingIOError:
-                self._wait(deadline, select.POLLOUT)
+                self._wait(deadline, to_send=True)
             except OSError as error:
                 raise self._died() from error
 
@@ -89,8 +92,8 @@ class Channel:
             self.close()
             raise GraderError(f"CUDA does not start in the box: {why}; see docs/gpu.md, or use --device cpu")
 
-    def receive(self, deadline: float) -> tuple[messages.ToOutside, list[torch.UntypedStorage]]:
-        """The next message; whatever goes wrong ends the child and is raised as a StudentError."""
+    def receive(self, deadline: float) -> tuple[messages.ToOutside, list[bytes]]:
+        """The next message and its storages' bytes; whatever goes wrong ends the child and is raised as a StudentError."""
         self._check(deadline)  # a child that always has something to say would never be waited for
         n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size, deadline))
         most = self.limits.reply_bytes
@@ -99,7 +102,7 @@ class Channel:
             raise self._ended(self._too_large(limit))
         data = self._take(n_header + n_body, deadline)
         try:
-            return wire.read_outside(data[:n_header]), wire.storages_of(data[n_header:])
+            return wire.read_outside(data[:n_header]), wire.pieces_of(data[n_header:])
         except messages.ProtocolError as error:
             raise self._ended(StudentMalformed("RuntimeError", f"the reply is no message: {error}")) from error
 
@@ -110,9 +113,11 @@ class Channel:
         return self._ended(StudentMalformed("RuntimeError", f"the reply means nothing: {error}"))
 
     def _refuse_unasked(self) -> None:
+        if not self.arrived and not any(descriptor == self.socket.fileno() for descriptor, _ in self._ready.poll(0)):
+            return
         try:
             said = self.arrived or self.socket.recv(1, socket.MSG_PEEK)
-        except OSError:  # nothing to read; or it is gone, and sending will tell how it went
+        except OSError:  # it is gone, and sending will tell how it went
             return
         if said:
             raise self.malformed(ValueError("it came unasked"))
@@ -122,7 +127,7 @@ class Channel:
 
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self.arrived) < size:
-            self._wait(deadline, select.POLLIN)
+            self._wait(deadline)
             try:
                 more = self.socket.recv(min(max(size - len(self.arrived), wire.AT_ONCE), 1 << 20))
             except BlockingIOError:
@@ -137,23 +142,27 @@ class Channel:
         del self.arrived[:size]
         return data
 
-    def _wait(self, deadline: float, event: int) -> None:
-        """Returns when the socket is ready; drains the pipe meanwhile."""
-        poll = select.poll()
-        poll.register(self.socket, event)
-        poll.register(self.pipe, select.POLLIN)
-        long_from = math.inf if self.is_slow else time.monotonic() + LONG_S
-        while True:
-            self._check(deadline)
-            if time.monotonic() >= long_from:
-                long_from, self.is_slow = math.inf, True
-                self.slow(self.pid)
-            rest_s = max(min(deadline, long_from) - time.monotonic(), 0)
-            ready = dict(poll.poll(math.ceil(rest_s * 1000)))
-            if self.pipe in ready and not self._drain():
-                poll.unregister(self.pipe)
-            if self.socket.fileno() in ready:
-                return
+    def _wait(self, deadline: float, *, to_send: bool = False) -> None:
+        """Returns when something can be read, or sent; drains the pipe meanwhile."""
+        wanted, long_from = self.socket.fileno(), math.inf if self.is_slow else time.monotonic() + LONG_S
+        if to_send:
+            self._ready.modify(wanted, select.POLLOUT)
+        try:
+            while True:
+                rest_s = min(deadline, long_from) - time.monotonic()
+                if rest_s <= 0:
+                    self._check(deadline)
+                    long_from, self.is_slow = math.inf, True
+                    self.slow(self.pid)
+                    continue
+                ready = [descriptor for descriptor, _ in self._ready.poll(math.ceil(rest_s * 1000))]
+                if self.pipe in ready and not self._drain():
+                    self._ready.unregister(self.pipe)
+                if wanted in ready:
+                    return
+        finally:
+            if to_send:
+                self._ready.modify(wanted, select.POLLIN)
 
     def _check(self, deadline: float) -> None:
         if time.monotonic() < deadline:

@@ -181,6 +181,8 @@ class Handles:
 
     def receive(self, answer: messages.Returned, tensors: list[torch.Tensor]) -> None:
         """Takes over what a call did to modules inside; tensors that share a storage there share one here."""
+        if not answer.modules:
+            return
         distinct = {number for state in answer.modules for number in state.tensors if 0 <= number < len(tensors)}
         uses = Counter(answer.views[number].storage for number in distinct)
         shared = {id(tensors[number]) for number in distinct if uses[answer.views[number].storage] > 1}

@@ -63,7 +63,7 @@ class Oracle:
         self._asks: OrderedDict[int, Kept] = OrderedDict()
         self._held_bytes = 0
 
-    def answer(self, ask: messages.Ask, storages: list[torch.UntypedStorage], allowed: frozenset[str] | None) -> bytes:
+    def answer(self, ask: messages.Ask, pieces: list[bytes], allowed: frozenset[str] | None) -> bytes:
         """The frame to send back; raises messages.ProtocolError for an ask that no honest child sends.
 
         `allowed` are the exercises that the caller may ask for, None for all that are lost.
@@ -75,7 +75,7 @@ class Oracle:
             return _refused("NotImplementedError", f"{ask.name} is not in the notebook")
         wire.check_trees(ask.args, ask.kwargs, most=MAX_NODES)
         self.asked.add(ask.name)
-        tensors = packing.build(ask.views, storages, self._limit_bytes)
+        tensors, _ = packing.build(ask.views, pieces, self._limit_bytes)
         if any(math.prod(tensor.shape) > MAX_NUMBERS for tensor in tensors):
             return _refused("MemoryError", f"{ask.name} was lost, and is not computed at this size")
         try:

@@ -15,7 +15,7 @@ import torch
 from autograder.errors import StudentError, StudentForbidden, StudentMemory
 from autograder.inside import messages, packing, wire
 from autograder.outlines import Noted, outline_of_error
-from autograder.session import Session
+from autograder.session import Reply, Session
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 MALFORMED = (messages.ProtocolError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
@@ -51,12 +51,12 @@ class OneCall:
     def forward(self) -> tuple[torch.Tensor, ...]:
         """The tensors of the result; raises what the student's code raised."""
         reply = self.session.exchange(self.name, self.frame())
-        answer, storages = checked(reply, self.session)
+        answer, pieces = checked(reply, self.session)
         if not (isinstance(answer, messages.Returned) and packing.is_state(answer.state)):
             raise self.session.malformed(TypeError("a call is answered by Returned, with a state that torch can have"))
         try:
-            wire.check_answer(answer, self.message, len(self.packer.storages), len(storages))
-            self.after = packing.build(answer.views, storages, self.session.limits.reply_bytes)
+            wire.check_answer(answer, self.message, len(self.packer.storages), len(pieces))
+            self.after, storages = packing.build(answer.views, pieces, self.session.limits.reply_bytes)
             results = [self.tensors[same] if same >= 0 else self.after[i] for i, same in enumerate(answer.same)]
             if self.sent is None:
                 self._settle(answer, storages)
@@ -71,15 +71,15 @@ class OneCall:
 
     def _settle(self, answer: messages.Returned, storages: list[torch.UntypedStorage]) -> None:
         """Does outside what the call did to its arguments."""
-        with torch.no_grad():
-            for mine, now in answer.written:
-                _overwrite(self.packer.storages[mine], storages[now])
-            for number, place in answer.moved:
-                self.tensors[number].data = self.after[place]
-            for tensor, (needs, gradient) in zip(self.tensors, answer.arguments, strict=True):
-                if tensor.is_leaf and tensor.requires_grad != needs:
+        for mine, now in answer.written:
+            _overwrite(self.packer.storages[mine], storages[now])
+        for number, place in answer.moved:
+            self.tensors[number].data = self.after[place]
+        for tensor, (needs, gradient) in zip(self.tensors, answer.arguments, strict=True):
+            if tensor.is_leaf:
+                if tensor.requires_grad != needs:
                     tensor.requires_grad_(needs)
-                if tensor.is_leaf:
+                if gradient >= 0 or tensor.grad is not None:
                     _set_gradient(tensor, None if gradient < 0 else self.after[gradient])
 
     def backward(self, needed: tuple[bool, ...], gradients: tuple[torch.Tensor | None, ...]) -> list[torch.Tensor | None]:
@@ -95,7 +95,7 @@ class OneCall:
         if self.generation != self.session.generation:
             raise RuntimeError("the process that held this call's graph is gone")
         try:
-            answer, storages = checked(self.session.exchange(self.name, packer.frame(message)), self.session)
+            answer, pieces = checked(self.session.exchange(self.name, packer.frame(message)), self.session)
         except Exception as error:
             if self.noted is not None:
                 self.noted.seen += f", then {outline_of_error(error)}"
@@ -103,7 +103,7 @@ class OneCall:
         try:
             if not isinstance(answer, messages.Gradients):
                 raise TypeError("gradients are asked for")
-            built = packing.build(answer.views, storages, self.session.limits.reply_bytes)
+            built, _ = packing.build(answer.views, pieces, self.session.limits.reply_bytes)
             for number, place in zip(wanted, answer.tensors, strict=True):
                 found[number] = None if place < 0 else _like(built[place], self.tensors[number])
         except MALFORMED as error:
@@ -128,9 +128,9 @@ class Remote(torch.autograd.Function):
         return (None, *ctx.one.backward(ctx.needs_input_grad[1:], gradients))
 
 
-def checked(reply: tuple[messages.ToOutside, list[torch.UntypedStorage]], session: Session) -> Any:
+def checked(reply: Reply, session: Session) -> Any:
     """The reply, or the student's exception raised."""
-    message, storages = reply
+    message, pieces = reply
     if isinstance(message, messages.Raised | messages.Returned) and message.forbidden:
         places = message.lines if isinstance(message, messages.Raised) else []
         lines = tuple(line for cell, number in places if (line := session.line(cell, number)))
@@ -139,7 +139,7 @@ def checked(reply: tuple[messages.ToOutside, list[torch.UntypedStorage]], sessio
         if message.is_spent:
             session.renew()  # costs this call; the next one gets a child whose GPU is clean
         raise_as_student(message, session)
-    return message, storages
+    return message, pieces
 
 
 def raise_as_student(raised: messages.Raised, session: Session) -> None:
@@ -177,4 +177,5 @@ def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:
     elif tensor.grad is None:
         tensor.grad = gradient
     elif not torch.equal(tensor.grad, gradient):
-        tensor.grad.copy_(gradient)
+        with torch.no_grad():
+            tensor.grad.copy_(gradient)

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from autograder.channel import Channel
 from autograder.errors import (
     GraderError,
@@ -35,7 +33,7 @@ from autograder.sandbox import Sandbox
 
 GIVE_UP_AFTER = 2  # time-outs of one function
 
-Reply = tuple[messages.ToOutside, list[torch.UntypedStorage]]
+Reply = tuple[messages.ToOutside, list[bytes]]  # a message and the bytes of its storages
 
 
 @dataclass
@@ -198,12 +196,12 @@ class Session:
 
     def _receive(self, channel: Channel, deadline: float, target: str | None = None) -> Reply:
         while True:
-            message, storages = channel.receive(deadline)
+            message, pieces = channel.receive(deadline)
             if not isinstance(message, messages.Ask):
-                return message, storages
+                return message, pieces
             try:
                 may_ask = None if target is None else self._before(target)
-                answer = self._oracle.answer(message, storages, may_ask)
+                answer = self._oracle.answer(message, pieces, may_ask)
             except messages.ProtocolError as error:
                 raise channel.malformed(error) from error
             channel.send(answer, deadline)

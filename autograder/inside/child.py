@@ -22,7 +22,7 @@ from autograder.inside.loading import run_statement
 from autograder.inside.lost import Lost
 from autograder.inside.modules import Modules
 from autograder.inside.tagged import Elsewhere
-from autograder.inside.traces import Arrived, bytes_of, enter, give_attributes, has_moved, identity, left, set_modes
+from autograder.inside.traces import Arrived, contents, enter, give_attributes, has_moved, left, set_modes
 
 SOCKET = 3  # the child's descriptors: 0, 1, 2 the pipe, 3 the socket, nothing else
 _CELL = re.compile(r"<cell (\d+)>")
@@ -50,15 +50,15 @@ class Child:
         """Answers messages until the grader hangs up."""
         while True:
             try:
-                message, storages = self.receive()
+                message, body = self.receive()
             except EOFError:
                 return
             if isinstance(message, messages.Load):
                 self.load(message)
             elif isinstance(message, messages.Call):
-                self.answer(self.call, message, storages)
+                self.answer(self.call, message, body)
             elif isinstance(message, messages.Vjp):
-                self.answer(self.vjp, message, storages)
+                self.answer(self.vjp, message, body)
 
     def start(self, gpu: Gpu) -> None:
         """Starts CUDA and says when it runs, or why it does not."""
@@ -69,11 +69,11 @@ class Child:
             told.why = f"{type(error).__name__}: {error}"[: messages.MAX_NAME]
         self.socket.sendall(wire.frame(told, []))
 
-    def receive(self) -> tuple[messages.ToInside, list[torch.UntypedStorage]]:
-        """The next message from outside; EOFError when there will be none."""
+    def receive(self) -> tuple[messages.ToInside, bytes]:
+        """The next message from outside and its body; EOFError when there will be none."""
         n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size))
         data = self._take(n_header + n_body)
-        return wire.read_inside(data[:n_header]), wire.storages_of(data[n_header:])
+        return wire.read_inside(data[:n_header]), data[n_header:]
 
     def _take(self, size: int) -> bytes:
         while len(self.arrived) < size:
@@ -86,10 +86,10 @@ class Child:
         del self.arrived[:size]
         return data
 
-    def answer(self, act: Callable[..., bytes], message: object, storages: list[torch.UntypedStorage]) -> None:
+    def answer(self, act: Callable[..., bytes], message: object, body: bytes) -> None:
         """Sends what `act` returns, or what it raised."""
         try:
-            data = act(message, storages)
+            data = act(message, body)
             if len(data) > self.limits.reply_bytes:
                 raise OverflowError(f"the reply is {len(data) >> 20} MB, more than the limit")
         except BaseException as error:
@@ -130,12 +130,11 @@ class Child:
         found = [name for name in message.exercises if callable(self.space.get(name)) and name not in message.lost]
         self.socket.sendall(wire.frame(messages.Loaded(found), []))
 
-    def call(self, message: messages.Call, storages: list[torch.UntypedStorage]) -> bytes:
+    def call(self, message: messages.Call, body: bytes) -> bytes:
         """Calls what the message names; the answer's bytes."""
         for number in message.dropped:
             self.calls.pop(number, None)
-        tensors = packing.build(message.views, storages, self.limits.reply_bytes)
-        before = [bytes_of(storage).clone() for storage in storages]
+        tensors, storages = packing.build(message.views, wire.pieces_of(body), self.limits.reply_bytes)
         give_attributes(tensors, message.views)
         arguments = [module for module in message.modules if message.target != f"#{module.number}"]
         self.modules.receive(arguments, tensors)
@@ -144,14 +143,14 @@ class Child:
         self._put_under_test(message.target)
         if message.elsewhere:
             return self._placed(message, target, (args, kwargs), tensors)
-        arrived = Arrived(message.views, storages, before, tensors, (args, kwargs), enter(message.state))
-        containers = identity(arrived.values)
+        arrived = Arrived(message.views, storages, body, tensors, (args, kwargs), enter(message.state))
+        containers = contents(args, kwargs)
         try:
             result = target(*args, **kwargs)
             state = left(message.state, arrived.random_state)
         finally:
             set_modes(messages.State())
-        return self.returned(message, result, arrived, state, identity(arrived.values) != containers)
+        return self.returned(message, result, arrived, state, contents(args, kwargs) != containers)
 
     def _placed(
         self, message: messages.Call, target: Callable[..., Any], values: tuple[Any, Any], tensors: list[torch.Tensor]
@@ -180,9 +179,8 @@ class Child:
         results = list(packer.tensors)
         same = [numbers.get(id(tensor), -1) for tensor in results]
         answer = messages.Returned(self.counter, value, packer.views, same, state)
-        for number, (old, now) in enumerate(zip(arrived.before, arrived.storages, strict=True)):
-            if not torch.equal(old, bytes_of(now)):
-                answer.written.append((number, packer.storage(now)))
+        for number in arrived.written():
+            answer.written.append((number, packer.storage(arrived.storages[number])))
         for number, tensor in enumerate(arrived.tensors):
             if has_moved(tensor, arrived.views[number], arrived.storages):
                 answer.moved.append((number, packer.tensor(tensor.detach())))
@@ -206,10 +204,10 @@ class Child:
             target = next((name for name in sorted(self.exercises) if name in kinds), "")
         sys.audit(UNDER_TEST, target if target in self.exercises else NOBODY)
 
-    def vjp(self, message: messages.Vjp, storages: list[torch.UntypedStorage]) -> bytes:
+    def vjp(self, message: messages.Vjp, body: bytes) -> bytes:
         """Gradients at the arguments of an earlier call, for gradients that arrive at its results."""
         tensors, results = self.calls[message.call]
-        arriving = packing.build(message.views, storages, self.limits.reply_bytes)
+        arriving, _ = packing.build(message.views, wire.pieces_of(body), self.limits.reply_bytes)
         gradients = torch.autograd.grad(
             [results[number] for number in message.results],
             [tensors[number] for number in message.wanted],

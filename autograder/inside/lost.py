@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from autograder.inside import messages, packing
+from autograder.inside import messages, packing, wire
 
 if TYPE_CHECKING:
     from autograder.inside.child import Child
@@ -73,13 +73,13 @@ class Lost:
     def _exchange(self, data: bytes, kept: dict[str, Any] | None = None) -> tuple[Any, list[torch.Tensor]]:
         with self._child.lock:
             self._child.socket.sendall(data)
-            answer, storages = self._child.receive()
+            answer, body = self._child.receive()
         if isinstance(answer, messages.Refused):
             kind = getattr(builtins, answer.kind, RuntimeError)
             raise kind(answer.text)
         if kept is not None:
             kept["answer"] = answer
-        return answer, packing.build(answer.views, storages, self._child.limits.reply_bytes)  # type: ignore[union-attr]
+        return answer, packing.build(answer.views, wire.pieces_of(body), self._child.limits.reply_bytes)[0]  # type: ignore[union-attr]
 
 
 def _speakable(value: Any) -> Any:

@@ -22,7 +22,7 @@ from autograder.inside.messages import (
     State,
     View,
 )
-from autograder.inside.wire import frame
+from autograder.inside.wire import CPU, frame
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -32,7 +32,8 @@ DTYPES = {
     )
 }  # fmt: skip
 _UNUSUAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # floats that JSON lacks
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_TENSOR = {"t"}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Packer:
@@ -107,9 +108,9 @@ class Packer:
         """The number of `tensor` in the message; raises where its layout has no storage."""
         if id(tensor) in self._seen:
             return self._seen[id(tensor)]
-        plain = tensor.detach()
+        plain = tensor
         if plain.is_conj() or plain.is_neg():
-            plain = plain.resolve_conj().resolve_neg()
+            plain = plain.detach().resolve_conj().resolve_neg()
         if plain.layout is not torch.strided or plain.is_meta or plain.is_quantized or not _is_within_storage(plain):
             raise TypeError("no plain storage")
         where, place = "cpu" if plain.is_cpu else str(plain.device), self.storage(plain.untyped_storage())
@@ -117,7 +118,7 @@ class Packer:
         self._seen[id(tensor)] = number
         self.tensors.append(tensor)
         shape, stride, grad_needed = list(plain.shape), list(plain.stride()), tensor.requires_grad
-        view = View(place, _NAMES[plain.dtype], shape, stride, int(plain.storage_offset()), where, grad_needed)
+        view = View(place, NAMES[plain.dtype], shape, stride, int(plain.storage_offset()), where, grad_needed)
         self.views.append(view)
         if tensor.is_leaf and tensor.grad is not None:
             view.grad = self.tensor(tensor.grad)
@@ -159,22 +160,22 @@ def unpack(  # noqa: C901 - one case for each kind of value
     depth: int = 0,
 ) -> Any:
     """The value that a tree stands for; raises ProtocolError where it is none."""
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    if type(node) is dict and node.keys() == _TENSOR:  # most are
+        return tensors[_index(node["t"], tensors)]
+    if depth > MAX_DEPTH + 1:
+        raise ProtocolError("a value that is nested too deeply")
 
     def inner(part: Any) -> Any:
         return unpack(part, tensors, module, foreign, depth + 1)
 
-    if node is None or isinstance(node, bool | int | float | str):
-        return node
-    if depth > MAX_DEPTH + 1:
-        raise ProtocolError("a value that is nested too deeply")
     if isinstance(node, list):
         return [inner(item) for item in node]
     if not (isinstance(node, dict) and len(node) == 1):
         raise ProtocolError("a value is an object with one key")
     ((kind, content),) = node.items()
     try:
-        if kind == "t":
-            return tensors[_index(content, tensors)]
         if kind in ("u", "d", "c") and isinstance(content, list):
             return _container(kind, content, inner)
         if kind == "m" and type(content) is int:
@@ -209,49 +210,63 @@ def _integer(kind: str, digits: object) -> int:
     return int(digits)
 
 
-def build(views: list[View], storages: list[torch.UntypedStorage], limit_bytes: int) -> list[torch.Tensor]:
-    """The tensors of a message; raises ProtocolError where one reaches beyond its storage or expands too far.
+def build(
+    views: list[View], pieces: list[bytes], limit_bytes: int
+) -> tuple[list[torch.Tensor], list[torch.UntypedStorage]]:
+    """The tensors of a message, and its storages, made of their bytes.
 
-    `requires_grad` and `.grad` are left to the caller: they are facts about arguments, not about results. A storage that
-    belongs on a GPU takes the place of the one that travelled, in `storages` too: all its views share it there.
+    Raises ProtocolError where one reaches beyond its storage or expands too far. `requires_grad` and `.grad` are left to
+    the caller: they are facts about arguments, not about results.
     """
     if len(views) > MAX_TENSORS:
         raise ProtocolError("too many tensors")
+    storages = [_storage(piece) for piece in pieces]
     _place(views, storages)
     built, left = [], limit_bytes
     for view in views:
-        built.append(_view(view, storages, limit_bytes))
+        built.append(_view(view, pieces, storages, limit_bytes))
         left -= built[-1].nbytes
         if left < 0:
             raise SizeError("tensors that together expand beyond the size limit")
-    return built
+    return built, storages
+
+
+def _storage(piece: bytes) -> torch.UntypedStorage:
+    """A storage of torch's own, which can grow, filled without a tensor operator: a call has several."""
+    if not piece:
+        return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
+    return torch.UntypedStorage.from_buffer(piece, dtype=torch.uint8)
 
 
 def _place(views: list[View], storages: list[torch.UntypedStorage]) -> None:
+    """Moves storages to where their views say that they are; all views of one share it there."""
     devices: dict[int, str] = {}
     for view in views:
         if devices.setdefault(_index(view.storage, storages), view.device) != view.device:
             raise ProtocolError("a storage on two devices")
     for number, name in devices.items():
-        if (device := _device(name)) != storages[number].device:
-            moved = torch.empty(0, dtype=torch.uint8).set_(storages[number]).to(device)
-            storages[number] = moved.untyped_storage()
+        if name != "cpu":
+            here = torch.empty(0, dtype=torch.uint8, device=CPU).set_(storages[number])
+            storages[number] = here.to(_device(name)).untyped_storage()
 
 
-def _view(view: View, storages: list[torch.UntypedStorage], limit_bytes: int) -> torch.Tensor:
-    storage, dtype = storages[_index(view.storage, storages)], DTYPES.get(view.dtype)
-    if dtype is None or len(view.shape) != len(view.stride) or len(view.shape) > MAX_DIMENSIONS:
+def _view(view: View, pieces: list[bytes], storages: list[torch.UntypedStorage], limit_bytes: int) -> torch.Tensor:
+    storage, dtype = storages[view.storage], DTYPES.get(view.dtype)
+    shape, stride, offset = view.shape, view.stride, view.offset
+    if dtype is None or len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
         raise ProtocolError("a tensor with an unknown dtype, or strides that do not fit its shape")
-    if min(view.offset, *view.shape, *view.stride) < 0 if view.shape else view.offset < 0:
+    numbers = [offset, *shape, *stride]
+    if min(numbers) < 0:
         raise ProtocolError("a tensor with a negative size")
-    reach = view.offset + sum((n - 1) * stride for n, stride in zip(view.shape, view.stride, strict=True))
-    count = math.prod(view.shape)
+    count, reach = math.prod(shape), offset
+    for n, step in zip(shape, stride, strict=True):
+        reach += (n - 1) * step
     if count and (reach + 1) * dtype.itemsize > storage.nbytes():
         raise ProtocolError("a tensor that reaches beyond its storage")
-    if max(count * dtype.itemsize, view.offset, *view.shape, *view.stride) > limit_bytes:
+    if count * dtype.itemsize > limit_bytes or max(numbers) > limit_bytes:
         raise SizeError("a tensor that expands beyond the size limit")
-    tensor = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, view.offset, view.shape, view.stride)
-    if dtype is torch.bool and count and bool((tensor.view(torch.uint8) > 1).any()):
+    tensor = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, offset, shape, stride)
+    if dtype is torch.bool and pieces[view.storage].strip(b"\0\1") and bool((tensor.view(torch.uint8) > 1).any()):
         raise ProtocolError("a truth value that is neither 0 nor 1")  # it could be both true and false
     return tensor
 

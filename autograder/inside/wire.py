@@ -73,6 +73,7 @@ from autograder.inside.messages import (
 )
 
 LENGTHS = struct.Struct("<II")
+CPU = torch.device("cpu")
 AT_ONCE = 1 << 16  # bytes to ask a socket for: most frames are smaller
 _encode = msgspec.json.Encoder().encode
 read_inside: Callable[[bytes], ToInside] = msgspec.json.Decoder(ToInside).decode
@@ -132,24 +133,31 @@ def check_answer(answer: Returned, call: Call, sent: int, arrived: int) -> None:
     states = answer.modules
     fits = (
         len(answer.same) <= tensors
-        and all(number < given for number in answer.same)
+        and max(answer.same, default=-1) < given
         and _are_places(answer.written, sent, arrived)
         and _are_places(answer.moved, given, tensors)
         and len(answer.arguments) == given
         and all(gradient < tensors for _, gradient in answer.arguments)
         and len(answer.origins) <= tensors
-        and all(number < given for number in answer.origins)
-        and len({state.number for state in states}) == len(states)
-        and sum(len(state.names) for state in states) <= MAX_TENSORS
-        and all(_is_state_of(state, tensors) for state in states)
+        and max(answer.origins, default=-1) < given
+        and (not states or _are_states(states, tensors))
     )
     if not fits:
         raise ProtocolError("an answer that names what is not there, or one thing twice")
 
 
 def _are_places(pairs: list[tuple[int, int]], mine: int, now: int) -> bool:
-    return len({number for number, _ in pairs}) == len(pairs) and all(
-        0 <= number < mine and 0 <= place < now for number, place in pairs
+    return not pairs or (
+        len({number for number, _ in pairs}) == len(pairs)
+        and all(0 <= number < mine and 0 <= place < now for number, place in pairs)
+    )
+
+
+def _are_states(states: list[Module], tensors: int) -> bool:
+    return (
+        len({state.number for state in states}) == len(states)
+        and sum(len(state.names) for state in states) <= MAX_TENSORS
+        and all(_is_state_of(state, tensors) for state in states)
     )
 
 
@@ -161,35 +169,30 @@ def _is_state_of(state: Module, tensors: int) -> bool:
 def frame(message: object, storages: list[torch.UntypedStorage]) -> bytes:
     """A message and the storages that it refers to, as bytes for the socket."""
     header = _encode(message)
-    body = _body(storages) if storages else b""
+    body = body_of(storages)
     return LENGTHS.pack(len(header), len(body)) + header + body
 
 
-def _body(storages: list[torch.UntypedStorage]) -> bytes:
+def body_of(storages: list[torch.UntypedStorage]) -> bytes:
+    """The bytes of these storages as a frame's body: the same bytes as long as nothing is written to them."""
+    if not storages:
+        return b""
     specs, kept = {}, []  # kept: what is on another device must live until it is written
     for number, storage in enumerate(storages):
-        size, near = storage.nbytes(), storage if storage.device.type == "cpu" else storage.cpu()  # type: ignore[no-untyped-call]
+        size, near = storage.nbytes(), storage if storage.device == CPU else storage.cpu()  # type: ignore[no-untyped-call]
         specs[str(number)] = TensorSpec(dtype="uint8", shape=[size], data_ptr=near.data_ptr(), data_len=size)
         kept.append(near)
     return bytes(serialize(specs))
 
 
-def storages_of(body: bytes) -> list[torch.UntypedStorage]:
-    """The storages in a frame's body, in the order of their numbers; raises ProtocolError."""
+def pieces_of(body: bytes) -> list[bytes]:
+    """The bytes of each storage in a frame's body, in the order of their numbers; raises ProtocolError."""
     if not body:
         return []
     if int.from_bytes(body[:8], "little") > MAX_INDEX:
         raise ProtocolError("the body has too many storages")
     try:
         found = {name: entry["data"] for name, entry in deserialize(body)}  # type: ignore[no-untyped-call]
-        data = [found[str(number)] for number in range(len(found))]
+        return [bytes(found[str(number)]) for number in range(len(found))]
     except (SafetensorError, KeyError, ValueError) as error:
         raise ProtocolError("the body is not safetensors with tensors 0, 1, ...") from error
-    return [_storage(piece) for piece in data]
-
-
-def _storage(data: bytes | bytearray) -> torch.UntypedStorage:
-    if not data:
-        return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
-    writable = data if isinstance(data, bytearray) else bytearray(data)
-    return torch.frombuffer(writable, dtype=torch.uint8).clone().untyped_storage()  # a storage of torch's own can grow

@@ -45,8 +45,8 @@ def arrived(*tensors, device="cuda:0"):
     packer.value(list(tensors))
     for view in packer.views:
         view.device = device
-    storages = wire.storages_of(packer.frame(None)[wire.LENGTHS.size + len(b"null") :])
-    return packing.build(packer.views, storages, 1 << 20), storages
+    pieces = wire.pieces_of(packer.frame(None)[wire.LENGTHS.size + len(b"null") :])
+    return packing.build(packer.views, pieces, 1 << 20)
 
 
 @pytest.mark.usefixtures("far")
@@ -67,7 +67,7 @@ def test_a_storage_is_on_one_device():
     packer.value([x, x[1:]])
     packer.views[1].device = "cuda:0"
     with pytest.raises(messages.ProtocolError, match="two devices"):
-        packing.build(packer.views, [x.untyped_storage()], 1 << 20)
+        packing.build(packer.views, [bytes(16)], 1 << 20)
 
 
 # --- the box with a GPU, as far as it shows without one: stand-in nodes, and the rules themselves
