@@ -5,7 +5,6 @@ moves, so a test gets the same numbers on every device, and it touches no global
 `made`, in order, for replay.
 """
 
-import hashlib
 import hmac
 
 import torch
@@ -16,7 +15,7 @@ def derive_seed(secret: bytes, student: str, lesson: str, test: str) -> bytes:
     """32 bytes by HMAC-SHA256; nobody without the course secret can foretell them."""
     parts = [part.encode() for part in (student, lesson, test)]
     message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)  # so ("a", "bc") is not ("ab", "c")
-    return hmac.new(secret, message, hashlib.sha256).digest()
+    return hmac.digest(secret, message, "sha256")
 
 
 class Inputs:

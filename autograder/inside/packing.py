@@ -111,17 +111,18 @@ class Packer:
         plain = tensor
         if plain.is_conj() or plain.is_neg():
             plain = plain.detach().resolve_conj().resolve_neg()
-        if plain.layout is not torch.strided or plain.is_meta or plain.is_quantized or not _is_within_storage(plain):
+        shape, stride, offset = list(plain.shape), list(plain.stride()), int(plain.storage_offset())
+        storage, dtype = plain.untyped_storage(), NAMES[plain.dtype]
+        is_cut = plain.numel() and (_reach(shape, stride, offset) + 1) * plain.element_size() > storage.nbytes()
+        if plain.layout is not torch.strided or plain.is_meta or is_cut:
             raise TypeError("no plain storage")
-        where, place = "cpu" if plain.is_cpu else str(plain.device), self.storage(plain.untyped_storage())
-        number = len(self.tensors)
+        where, number = "cpu" if plain.is_cpu else str(plain.device), len(self.tensors)
         self._seen[id(tensor)] = number
         self.tensors.append(tensor)
-        shape, stride, grad_needed = list(plain.shape), list(plain.stride()), tensor.requires_grad
-        view = View(place, NAMES[plain.dtype], shape, stride, int(plain.storage_offset()), where, grad_needed)
+        view = View(self.storage(storage), dtype, shape, stride, offset, where, tensor.requires_grad)
         self.views.append(view)
-        if tensor.is_leaf and tensor.grad is not None:
-            view.grad = self.tensor(tensor.grad)
+        if tensor.is_leaf and (gradient := tensor.grad) is not None:
+            view.grad = self.tensor(gradient)
         return number
 
     def storage(self, storage: torch.UntypedStorage) -> int:
@@ -136,14 +137,11 @@ class Packer:
         return frame(message, self.storages)
 
 
-def _is_within_storage(tensor: torch.Tensor) -> bool:
-    """Is all of a tensor there? Its memory may have been cut under it."""
-    count, reach = tensor.numel(), tensor.storage_offset()
-    if tensor.is_contiguous():
-        reach += count - 1
-    else:
-        reach += sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return count == 0 or (reach + 1) * tensor.element_size() <= tensor.untyped_storage().nbytes()
+def _reach(shape: list[int], stride: list[int], offset: int) -> int:
+    """Where in its storage the last number of a tensor lies."""
+    for n, step in zip(shape, stride, strict=True):
+        offset += (n - 1) * step
+    return offset
 
 
 def _layout(tensor: torch.Tensor) -> str:
@@ -258,10 +256,8 @@ def _view(view: View, pieces: list[bytes], storages: list[torch.UntypedStorage],
     numbers = [offset, *shape, *stride]
     if min(numbers) < 0:
         raise ProtocolError("a tensor with a negative size")
-    count, reach = math.prod(shape), offset
-    for n, step in zip(shape, stride, strict=True):
-        reach += (n - 1) * step
-    if count and (reach + 1) * dtype.itemsize > storage.nbytes():
+    count = math.prod(shape)
+    if count and (_reach(shape, stride, offset) + 1) * dtype.itemsize > storage.nbytes():
         raise ProtocolError("a tensor that reaches beyond its storage")
     if count * dtype.itemsize > limit_bytes or max(numbers) > limit_bytes:
         raise SizeError("a tensor that expands beyond the size limit")
@@ -273,9 +269,9 @@ def _view(view: View, pieces: list[bytes], storages: list[torch.UntypedStorage],
 
 def _device(name: str) -> torch.device:
     """The device of this name; raises ProtocolError where this machine has none."""
-    kind, _, number = name.partition(":")
     if name == "cpu":
-        return torch.device("cpu")
+        return CPU
+    kind, _, number = name.partition(":")
     if kind == "cuda" and number in map(str, range(torch.cuda.device_count())):
         return torch.device(name)
     raise ProtocolError("a device that is not here")

@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 import torch
+from safetensors import deserialize
 from safetensors.torch import save
 
 from autograder.inside import messages, packing, wire
@@ -240,6 +241,39 @@ def test_a_body_that_is_no_safetensors_is_refused(body):
     """Cut, lengthened, lying about its lengths, with other names, with an index of megabytes."""
     with pytest.raises(ProtocolError):
         wire.pieces_of(body)
+
+
+def library_pieces(body):
+    """What the library reads: the reference for what is in a body."""
+    found = dict(deserialize(body))
+    assert all(entry["dtype"] == "U8" and len(entry["shape"]) == 1 for entry in found.values())
+    return [bytes(found[str(number)]["data"]) for number in range(len(found))]
+
+
+@pytest.mark.parametrize("sizes", [(0,), (1,), (0, 0), (3, 0, 5), (8, 1, 16), tuple(range(25))], ids=str)
+def test_a_body_is_read_as_the_library_reads_it(sizes):
+    """Empty storages and more than ten of them included: the library puts 10 before 2."""
+    pieces = [bytes(range(number, number + size)) for number, size in enumerate(sizes)]
+    body = save({str(number): torch.tensor(list(piece), dtype=torch.uint8) for number, piece in enumerate(pieces)})
+    assert wire.pieces_of(body) == library_pieces(body) == pieces
+    assert wire.body_of([torch.tensor(list(piece), dtype=torch.uint8).untyped_storage() for piece in pieces]) == body
+
+
+def test_a_body_that_the_library_refuses_is_refused():
+    """A seeded storm of damaged bodies: what is read here is what the library reads there."""
+    rng, read, refused = random.Random(7), 0, 0  # noqa: S311 - a seeded storm, no secret
+    body = save({str(number): torch.arange(number, dtype=torch.uint8) for number in range(12)})
+    for _ in range(3000):
+        damaged = broken(rng, wire.LENGTHS.pack(0, 0) + body)[1]
+        try:
+            pieces = wire.pieces_of(damaged)
+        except ProtocolError:
+            refused += 1
+            continue
+        read += bool(damaged)
+        assert not damaged or pieces == library_pieces(damaged)
+    assert read > 100
+    assert refused > 1000
 
 
 @pytest.mark.parametrize(
