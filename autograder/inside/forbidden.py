@@ -177,7 +177,7 @@ def _watchman(  # noqa: C901 - one function: only what is in closures is out of 
     static, class_method, partial, no_content = staticmethod, classmethod, functools.partial, ValueError
     members, bases = type.__dict__["__dict__"].__get__, type.__dict__["__mro__"].__get__
     denied, events, refusal = _DENIED, frozenset((EXPECT, LEARN, UNDER_TEST, _FUNCTION)), PermissionError
-    expect_event, learn_event, function_event = EXPECT, LEARN, _FUNCTION
+    expect_event, learn_event, function_event, turn_event = EXPECT, LEARN, _FUNCTION, UNDER_TEST
     socket_, bytes_, list_type = _SOCKET, bytes, list
     owners: dict[int, str] = {}
     known: list[types.CodeType] = []  # so that no other code gets the identity of one
@@ -213,7 +213,7 @@ def _watchman(  # noqa: C901 - one function: only what is in closures is out of 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if is_closed[0] and event in denied:
             raise refusal("listing, tracing and reaching past objects is not allowed here")
-        if event not in events:
+        if event not in events or (event == turn_event and is_as_before(arguments)):
             return
         if event == function_event:
             place, box = arguments
@@ -222,6 +222,10 @@ def _watchman(  # noqa: C901 - one function: only what is in closures is out of 
                 box.append(functions[place])
         elif speaks_for_child():
             take(event, arguments)
+
+    def is_as_before(arguments: tuple[Any, ...]) -> bool:
+        """Is this exercise under test already? Most calls follow one of the same, and need not show who speaks."""
+        return size(arguments) == 1 and kind_of(arguments[0]) is text and arguments[0] == under_test[0]
 
     def speaks_for_child() -> bool:
         frame: types.FrameType | None = frame_of(2)

@@ -47,7 +47,7 @@ class SizeError(ProtocolError):
     """The other side sent more than the limit, or what would expand to more."""
 
 
-class View(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class View(msgspec.Struct, array_like=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tensor: which storage it looks at, and how; `grad` is the number of the tensor that is its .grad."""
 
     storage: Number
@@ -115,7 +115,7 @@ class Module(msgspec.Struct, forbid_unknown_fields=True):
 ModuleStates = Annotated[list[Module], msgspec.Meta(max_length=MAX_MODULES)]
 
 
-class Call(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+class Call(msgspec.Struct, tag=True, forbid_unknown_fields=True, omit_defaults=True):
     """Call an exercise, or a module inside by its number in `target`, or make a built-in module."""
 
     target: Name
@@ -129,7 +129,7 @@ class Call(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     elsewhere: bool = False  # on tensors that say they are on a GPU (tagged.py): answered by Placed
 
 
-class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+class Returned(msgspec.Struct, tag=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a call returned, and what it did to its arguments."""
 
     call: Number
@@ -187,7 +187,7 @@ class Gradients(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     views: Views
 
 
-class Ask(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+class Ask(msgspec.Struct, tag=True, forbid_unknown_fields=True, omit_defaults=True):
     """From inside: what does the lost exercise `name` give for these? (`vjp` >= 0: gradients of that ask.)"""
 
     name: Name

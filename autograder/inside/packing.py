@@ -32,7 +32,6 @@ DTYPES = {
     )
 }  # fmt: skip
 _UNUSUAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # floats that JSON lacks
-_TENSOR = {"t"}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -160,22 +159,22 @@ def unpack(  # noqa: C901 - one case for each kind of value
     """The value that a tree stands for; raises ProtocolError where it is none."""
     if node is None or isinstance(node, bool | int | float | str):
         return node
-    if type(node) is dict and node.keys() == _TENSOR:  # most are
-        return tensors[_index(node["t"], tensors)]
     if depth > MAX_DEPTH + 1:
         raise ProtocolError("a value that is nested too deeply")
-
-    def inner(part: Any) -> Any:
-        return unpack(part, tensors, module, foreign, depth + 1)
-
     if isinstance(node, list):
-        return [inner(item) for item in node]
+        return [unpack(part, tensors, module, foreign, depth + 1) for part in node]
     if not (isinstance(node, dict) and len(node) == 1):
         raise ProtocolError("a value is an object with one key")
     ((kind, content),) = node.items()
+    if kind == "t":
+        return tensors[_index(content, tensors)]
     try:
-        if kind in ("u", "d", "c") and isinstance(content, list):
-            return _container(kind, content, inner)
+        if kind == "u" and isinstance(content, list):
+            return tuple([unpack(part, tensors, module, foreign, depth + 1) for part in content])
+        if kind == "d" and isinstance(content, list):
+            return dict([unpack(part, tensors, module, foreign, depth + 1) for part in pair] for pair in content)
+        if kind == "c" and isinstance(content, list):
+            return _complex(*[unpack(part, tensors, module, foreign, depth + 1) for part in content])
         if kind == "m" and type(content) is int:
             return module(content)
         if kind == "x" and isinstance(content, str):
@@ -185,12 +184,7 @@ def unpack(  # noqa: C901 - one case for each kind of value
         raise ProtocolError("a malformed value") from error
 
 
-def _container(kind: str, parts: list[Any], inner: Callable[[Any], Any]) -> Any:
-    if kind == "u":
-        return tuple(inner(part) for part in parts)
-    if kind == "d":
-        return {inner(key): inner(value) for key, value in parts}
-    real, imaginary = (inner(part) for part in parts)
+def _complex(real: Any, imaginary: Any) -> complex:
     if not (isinstance(real, int | float) and isinstance(imaginary, int | float)):
         raise ProtocolError("a complex number of something else than two numbers")
     return complex(real, imaginary)
