@@ -43,7 +43,7 @@ class Channel:
     slow: Callable[[int], None] = lambda pid: None  # told once, when an answer takes long
     printed: bytearray = field(default_factory=bytearray)  # the first `kept_bytes` of what it printed
     printed_bytes: int = 0
-    arrived: bytearray = field(default_factory=bytearray)  # of the next message
+    inbox: wire.Inbox = field(default_factory=wire.Inbox)
     alive: bool = True
     is_slow: bool = False
     _ready: select.poll = field(default_factory=select.poll)  # for what it says and what it prints
@@ -95,14 +95,13 @@ class Channel:
     def receive(self, deadline: float) -> tuple[messages.ToOutside, list[bytes]]:
         """The next message and its storages' bytes; whatever goes wrong ends the child and is raised as a StudentError."""
         self._check(deadline)  # a child that always has something to say would never be waited for
-        n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size, deadline))
-        most = self.limits.reply_bytes
-        if n_header > messages.MAX_HEADER or n_header + n_body > most:
-            limit = messages.MAX_HEADER if n_header > messages.MAX_HEADER else most
-            raise self._ended(self._too_large(limit))
-        data = self._take(n_header + n_body, deadline)
+        self._refuse_large()
+        while missing := self.inbox.missing():
+            self._read(missing, deadline)
+            self._refuse_large()
+        header, body = self.inbox.take()
         try:
-            return wire.read_outside(data[:n_header]), wire.pieces_of(data[n_header:])
+            return wire.read_outside(header), wire.pieces_of(body)
         except messages.ProtocolError as error:
             raise self._ended(StudentMalformed("RuntimeError", f"the reply is no message: {error}")) from error
 
@@ -113,34 +112,36 @@ class Channel:
         return self._ended(StudentMalformed("RuntimeError", f"the reply means nothing: {error}"))
 
     def _refuse_unasked(self) -> None:
-        if not self.arrived and not any(descriptor == self.socket.fileno() for descriptor, _ in self._ready.poll(0)):
+        if not self.inbox.held and not any(descriptor == self.socket.fileno() for descriptor, _ in self._ready.poll(0)):
             return
         try:
-            said = self.arrived or self.socket.recv(1, socket.MSG_PEEK)
+            said = self.inbox.held or self.socket.recv(1, socket.MSG_PEEK)
         except OSError:  # it is gone, and sending will tell how it went
             return
         if said:
             raise self.malformed(ValueError("it came unasked"))
 
+    def _refuse_large(self) -> None:
+        n_header, n_body = self.inbox.lengths()
+        for size, most in ((n_header, messages.MAX_HEADER), (n_header + n_body, self.limits.reply_bytes)):
+            if size > most:
+                raise self._ended(self._too_large(most))
+
     def _too_large(self, limit: int) -> StudentOutput:
         return StudentOutput("OverflowError", f"the reply is larger than {limit >> 20} MB")
 
-    def _take(self, size: int, deadline: float) -> bytes:
-        while len(self.arrived) < size:
-            self._wait(deadline)
-            try:
-                more = self.socket.recv(min(max(size - len(self.arrived), wire.AT_ONCE), 1 << 20))
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise self._died() from error
-            if not more:
-                raise self._died()
-            self.arrived += more
-        with memoryview(self.arrived) as arrived:
-            data = bytes(arrived[:size])
-        del self.arrived[:size]
-        return data
+    def _read(self, missing: int, deadline: float) -> None:
+        """Reads once."""
+        self._wait(deadline)
+        try:
+            more = self.socket.recv(min(max(missing, wire.AT_ONCE), 1 << 20))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise self._died() from error
+        if not more:
+            raise self._died()
+        self.inbox.held += more
 
     def _wait(self, deadline: float, *, to_send: bool = False) -> None:
         """Returns when something can be read, or sent; drains the pipe meanwhile."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,8 +103,13 @@ def draw_inputs(case: Case, item: pytest.Item, device: str) -> Inputs:
 
 def without_device(item: pytest.Item) -> str:
     """A test's name with its parameters but the device: the same inputs are drawn for each device."""
-    name, bracket, rest = item.name.partition("[")
+    return _without_device(item.path, item.name)
+
+
+@lru_cache(maxsize=10_000)
+def _without_device(path: Path, test: str) -> str:
+    name, bracket, rest = test.partition("[")
     if not bracket:
-        return f"{item.path.stem}::{name}"
+        return f"{path.stem}::{name}"
     kept = [part for part in rest.removesuffix("]").split("-") if part not in ("cpu", "cuda")]
-    return f"{item.path.stem}::{name}" + (f"[{'-'.join(kept)}]" if kept else "")
+    return f"{path.stem}::{name}" + (f"[{'-'.join(kept)}]" if kept else "")

@@ -36,7 +36,7 @@ class Child:
         self.limits = limits
         self.exercises: frozenset[str] = frozenset()
         self.socket = socket.socket(fileno=SOCKET)
-        self.arrived = bytearray()  # of the next message
+        self.inbox = wire.Inbox()
         self.space: dict[str, Any] = vars(types.ModuleType("__main__"))
         self.calls: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.modules = Modules()
@@ -71,20 +71,13 @@ class Child:
 
     def receive(self) -> tuple[messages.ToInside, bytes]:
         """The next message from outside and its body; EOFError when there will be none."""
-        n_header, n_body = wire.LENGTHS.unpack(self._take(wire.LENGTHS.size))
-        data = self._take(n_header + n_body)
-        return wire.read_inside(data[:n_header]), data[n_header:]
-
-    def _take(self, size: int) -> bytes:
-        while len(self.arrived) < size:
-            more = self.socket.recv(max(size - len(self.arrived), wire.AT_ONCE))
+        while missing := self.inbox.missing():
+            more = self.socket.recv(max(missing, wire.AT_ONCE))
             if not more:
                 raise EOFError
-            self.arrived += more
-        with memoryview(self.arrived) as arrived:
-            data = bytes(arrived[:size])
-        del self.arrived[:size]
-        return data
+            self.inbox.held += more
+        header, body = self.inbox.take()
+        return wire.read_inside(header), body
 
     def answer(self, act: Callable[..., bytes], message: object, body: bytes) -> None:
         """Sends what `act` returns, or what it raised."""

@@ -166,6 +166,31 @@ def _is_state_of(state: Module, tensors: int) -> bool:
     return state.number >= 0 and unique and all(0 <= number < tensors for number in state.tensors)
 
 
+class Inbox:
+    """The bytes that have arrived of a frame, and perhaps of those behind it."""
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+
+    def lengths(self) -> tuple[int, int]:
+        """Those of the frame's header and body; nothing, as long as they have not arrived."""
+        n_header, n_body = LENGTHS.unpack_from(self.held) if len(self.held) >= LENGTHS.size else (0, 0)
+        return n_header, n_body
+
+    def missing(self) -> int:
+        """How many bytes are known to be missing of the frame; 0 where it is whole."""
+        return max(LENGTHS.size + sum(self.lengths()) - len(self.held), 0)
+
+    def take(self) -> tuple[bytes, bytes]:
+        """The header and the body of the frame, which is whole."""
+        n_header, n_body = self.lengths()
+        middle, end = LENGTHS.size + n_header, LENGTHS.size + n_header + n_body
+        with memoryview(self.held) as held:
+            header, body = bytes(held[LENGTHS.size : middle]), bytes(held[middle:end])
+        del self.held[:end]
+        return header, body
+
+
 def frame(message: object, storages: list[torch.UntypedStorage]) -> bytes:
     """A message and the storages that it refers to, as bytes for the socket."""
     header = _encode(message)

@@ -470,6 +470,21 @@ def test_a_forged_frame_ends_the_child(channel, said, error):
     assert not channel.alive
 
 
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_frame_that_is_too_large_is_refused_however_it_arrives(channel, before):
+    """All at once, behind frames that are none too large: what has arrived already counts like what is waited for."""
+    channel.limits = replace(channel.limits, reply_bytes=1000)
+    fine = "(14).to_bytes(8, 'little') + b'{\"type\":\"Ran\"}'"
+    large = "(14).to_bytes(4, 'little') + (2000).to_bytes(4, 'little') + b'{\"type\":\"Ran\"}' + bytes(2000)"
+    deadline = run(channel, f"import os; os.write(3, {' + '.join([fine] * before + [large])})")
+    for _ in range(before):
+        assert channel.receive(deadline)[0] == messages.Ran()
+    with pytest.raises(StudentOutput) as caught:
+        channel.receive(deadline)
+    assert "larger" in caught.value.text
+    assert not channel.alive
+
+
 @pytest.mark.parametrize(
     ("statement", "error", "text"),
     [
