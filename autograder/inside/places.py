@@ -49,14 +49,18 @@ class Places:
 
     def is_on_gpu(self, tensor: Tensor) -> bool:
         """Does it say that it is on the GPU?"""
+        return self._found(tensor)[1]
+
+    def _found(self, tensor: Tensor) -> tuple[int, bool]:
+        """The key of its storage, and whether that is on the GPU."""
         storage = placing.storage_of(tensor)
         key = placing.key_of(storage)
         if key in self.gpu:
-            return True
+            return key, True
         if key not in self.cpu and torch._C._current_autograd_node() is not None:
             self.gpu[key] = storage  # autograd made it, of what is on the GPU
-            return True
-        return False
+            return key, True
+        return key, False
 
     def device_of(self, tensor: Tensor) -> str:
         """The name of the device that it says it is on."""
@@ -70,14 +74,16 @@ class Places:
     def tag(self, tensor: Tensor) -> None:
         """Puts it on the GPU."""
         storage = placing.storage_of(tensor)
-        self.cpu.pop(placing.key_of(storage), None)
-        self.gpu[placing.key_of(storage)] = storage
+        key = placing.key_of(storage)
+        self.cpu.pop(key, None)
+        self.gpu[key] = storage
 
     def untag(self, tensor: Tensor) -> None:
         """Puts it on the CPU, where this line made it."""
         storage = placing.storage_of(tensor)
-        self.gpu.pop(placing.key_of(storage), None)
-        self.cpu[placing.key_of(storage)] = storage, self._here()
+        key = placing.key_of(storage)
+        self.gpu.pop(key, None)
+        self.cpu[key] = storage, self._here()
 
     def _here(self) -> Line | None:
         frame: types.FrameType | None = sys._getframe(2)
@@ -92,8 +98,9 @@ class Places:
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What most functions do: one device in, the same out; `device=` says another."""
         tensors = placing.tensors_in((args, kwargs))
-        makes = func in placing.MAKERS
-        if not makes and func not in placing.NEUTRAL:
+        makes, found = func in placing.MAKERS, [self._found(tensor) for tensor in tensors]
+        are_on_gpu = [on_gpu for _, on_gpu in found]
+        if any(are_on_gpu) and not all(are_on_gpu) and not makes and func not in placing.NEUTRAL:
             self.check(func, tensors)
         wanted = kwargs.get("device")
         if wanted is not None:
@@ -102,8 +109,8 @@ class Places:
         elif makes:
             on_gpu = func in placing.FOLLOWING and isinstance(args[0], Tensor) and self.is_on_gpu(args[0])
         else:
-            on_gpu = any(map(self.is_on_gpu, tensors))
-        before = {placing.key_of(placing.storage_of(tensor)) for tensor in tensors}
+            on_gpu = any(are_on_gpu)
+        before = {key for key, _ in found}
         result = func(*args, **kwargs)
         if wanted is not None and isinstance(result, Tensor) and placing.key_of(placing.storage_of(result)) in before:
             return self.moved(result, on_gpu=on_gpu)

@@ -5,11 +5,11 @@ Tables and questions without a state; the simulation is in tagged.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 _MAKERS = (
     "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "empty", "empty_permuted", "empty_strided",
@@ -33,8 +33,8 @@ _NAMES = {"__getitem__": "indexing", "__setitem__": "assignment", "__set__": "as
 
 def storage_of(tensor: Tensor) -> Any:
     """The storage that a tensor looks at; the tensor itself where it has none (sparse ones)."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
     try:
         return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):
@@ -48,20 +48,21 @@ def key_of(storage: Any) -> int:
 
 def tensors_in(nest: Any) -> list[Tensor]:
     """The tensors in a nest of tuples, lists and dicts."""
-    return list(_tensors(nest))
-
-
-def _tensors(nest: Any) -> Iterator[Tensor]:
     if isinstance(nest, Tensor):
-        yield nest
-    elif isinstance(nest, tuple | list):
-        for part in nest:
-            yield from _tensors(part)
-    elif isinstance(nest, dict):
-        for part in nest.values():
-            yield from _tensors(part)
+        return [nest]
+    if isinstance(nest, dict):
+        nest = nest.values()
     elif isinstance(nest, slice):
-        yield from _tensors((nest.start, nest.stop, nest.step))
+        nest = (nest.start, nest.stop, nest.step)
+    elif not isinstance(nest, tuple | list):
+        return []
+    found = []
+    for part in nest:
+        if isinstance(part, Tensor):
+            found.append(part)
+        elif isinstance(part, tuple | list | dict | slice):
+            found += tensors_in(part)
+    return found
 
 
 def is_device(value: object) -> bool:
