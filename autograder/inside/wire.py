@@ -218,6 +218,9 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
+_read_index = msgspec.json.Decoder(dict[str, Entry]).decode
+
+
 def pieces_of(body: bytes) -> list[bytes]:
     """The bytes of each storage in a frame's body, in the order of their numbers; raises ProtocolError.
 
@@ -242,6 +245,3 @@ def pieces_of(body: bytes) -> list[bytes]:
         return [pieces[str(number)] for number in range(len(pieces))]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise ProtocolError("the body is not safetensors with tensors 0, 1, ...") from error
-
-
-_read_index = msgspec.json.Decoder(dict[str, Entry]).decode
