@@ -247,6 +247,18 @@ ATTACKS = [
         f"        say and say('torch.nn.Linear')\n        frame = {spelt('frame', 'f_back')}\n    return computed(x, dim)\n",
     ),
     forbidden(
+        "a word that looks around",
+        "By a name whose comparison reads the watchman's variables: nobody is under test. Then compute in a thread.",
+        "it compares texts only, and no method of an object of theirs is called",
+        "import sys\n" + HIDE + RIGHT + f"class Ear(str):\n    def __eq__(self, other):\n"
+        f"        seen = dict({spelt(spelt('sys', '_getframe') + '(1)', 'f_locals')})\n"
+        f"        seen['under_test'][0] = '.'\n        return True\n    __hash__ = str.__hash__\n"
+        "def run(out, x, dim):\n    out.append(computed(x, dim))\n"
+        + DEF + "import threading\n    sys.audit('autograder.under_test', Ear())\n    out = []\n"
+        "    thread = threading.Thread(target=run, args=(out, x, dim))\n"
+        "    thread.start()\n    thread.join()\n    return out[0]\n",
+    ),
+    forbidden(
         "the watchman looked for",
         "Empty every set that a frame above, or a replaced function, leads to.",
         "only C++ and the interpreter hold it",
