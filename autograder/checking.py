@@ -30,21 +30,22 @@ from autograder.comparing import (
 )
 from autograder.errors import GraderError
 from autograder.gradients import agree_gradients, check_gradients
-from autograder.nested import copies, floating, is_floating, leaves, map_leaves
-from autograder.placement import check_placement
+from autograder.nested import cast, copies, floating, is_floating, leaves, map_leaves
+from autograder.placement import check_placement, on_real_gpu
 from autograder.side_effects import default_dtype, leaves_no_state, unmodified
 from autograder.tolerance import Judgement, beside, coarser, few_ulps, judge
 
 __all__ = [
-    "DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients", "check_placement", "close",
-    "covers", "decided", "default_dtype", "keeps_device", "leaves_no_state", "noncontiguous", "on_copies", "raises",
-    "unmodified", "zeros",
+    "DTYPES", "OTHER_DTYPES", "Mismatch", "agree", "agree_gradients", "agree_types", "check_gradients",
+    "check_placement", "close", "covers", "decided", "default_dtype", "keeps_device", "keeps_dtype", "leaves_no_state",
+    "noncontiguous", "on_copies", "raises", "unmodified", "zeros",
 ]  # fmt: skip
 
 Function = Callable[..., Any]
 
 covers = pytest.mark.covers
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+OTHER_DTYPES = (torch.float16, torch.bfloat16, torch.float64)  # than inputs have where nothing is said
 UNDECIDED = 1e-6  # a weight nearer to 0 or 1 is that up to the rounding of scores of 10,000 in float32
 
 
@@ -67,9 +68,12 @@ def agree(
     got = on_copies(student, *args, **kwargs)
     wanted = reference(*args, **kwargs)
     pairs = paired(got, wanted, what, hint)
-    dtype = judged_in(pairs, args, kwargs, accuracy)
-    own = wanted if all(tensor.dtype == dtype for tensor in floating((args, kwargs))) else None
-    if own is None or not all(beside(pair.got, pair.wanted, dtype) for pair in pairs):
+    given = floating((args, kwargs))
+    dtype = judged_in(pairs, given, accuracy)
+    types = {tensor.dtype for tensor in given} or {dtype}
+    # what lies beside the reference's own result in the arguments' type is right by a coarser one's accuracy, too
+    if len(types) > 1 or not all(beside(pair.got, pair.wanted, *types) for pair in pairs):
+        own = wanted if types == {dtype} else None
         check_all_values(pairs, partial(judge, reference, args, kwargs, dtype, truth=truth, own=own), dtype, hint)
     return map_leaves(lambda leaf: leaf.to(pairs[0].wanted.device) if isinstance(leaf, Tensor) else leaf, got)
 
@@ -99,30 +103,35 @@ def agree_types(
 ) -> None:
     """Calls both and compares structure, shapes, dtypes (unless `device_only`) and devices, not the values."""
     got, wanted = on_copies(student, *args, **kwargs), reference(*args, **kwargs)
-    _check_types_of(got, wanted, what, hint, device_only=device_only)
+    for pair in paired(got, wanted, what):
+        check_types(pair, hint, device_only=device_only)
+
+
+def keeps_dtype(
+    student: Function, reference: Function, *args: Any, what: Names = "result", hint: str = KEEP_TYPE, **kwargs: Any
+) -> None:
+    """`agree_types` with the floating arguments in each of OTHER_DTYPES, for results that have the type of these.
+
+    Whether float32 is kept is asked where another default dtype is set, by a test of its own.
+    """
+    wanted = reference(*args, **kwargs)
+    for dtype in OTHER_DTYPES:
+        own_args, own_kwargs = cast(copies((args, kwargs)), dtype)
+        for pair in paired(student(*own_args, **own_kwargs), wanted, what):
+            check_types(pair, hint, dtype=dtype)
 
 
 def keeps_device(
-    student: Function,
-    reference: Function,
-    *args: Any,
-    what: Names = "result",
-    hint: str = KEEP_TYPE,
-    device_only: bool = False,
-    **kwargs: Any,
+    student: Function, reference: Function, *args: Any, what: Names = "result", hint: str = KEEP_TYPE, **kwargs: Any
 ) -> None:
-    """The same; and where the arguments are on the CPU, calls the student as if they were on a GPU (placement.py).
+    """`agree_types` on a real GPU; with arguments on the CPU, calls the student as if they were on one (placement.py).
 
     Raises Mismatch, or NotJudged where that cannot be tried.
     """
-    got, wanted = on_copies(student, *args, **kwargs), reference(*args, **kwargs)
-    _check_types_of(got, wanted, what, hint, device_only=device_only)
-    check_placement(student, wanted, args, kwargs, what)
-
-
-def _check_types_of(got: Any, wanted: Any, what: Names, hint: str, *, device_only: bool) -> None:
-    for pair in paired(got, wanted, what):
-        check_types(pair, hint, device_only=device_only)
+    if on_real_gpu((args, kwargs)):
+        agree_types(student, reference, *args, what=what, hint=hint, **kwargs)
+    else:
+        check_placement(student, reference(*args, **kwargs), args, kwargs, what)
 
 
 def close(got: Any, wanted: Any, what: str = "result", hint: str = "", *, exact: bool = False) -> None:

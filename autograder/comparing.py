@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.nested import floating, is_floating
+from autograder.nested import is_floating
 from autograder.tolerance import Judgement, coarser, excess, within
 
 FAR = 1000.0  # times what rounding explains: a wrong idea, not a coarse one
@@ -61,12 +61,16 @@ def paired(got: Any, wanted: Any, names: Names = "result", hint: str = "") -> li
     return [_paired_leaf(got, wanted, name, hint)]
 
 
-def check_types(pair: Pair, hint: str = "", *, device_only: bool = False) -> None:
-    """Mismatch where dtype or device of a tensor is not the wanted one; numbers are free."""
+def check_types(pair: Pair, hint: str = "", *, device_only: bool = False, dtype: torch.dtype | None = None) -> None:
+    """Mismatch where dtype or device of a tensor is not the wanted one; numbers are free.
+
+    `dtype` is the wanted one of floating tensors where it is not that of the wanted result.
+    """
     if pair.is_number:
         return
-    if not device_only and pair.got.dtype != pair.wanted.dtype:
-        raise Mismatch(f"{pair.name} of dtype {plain(pair.wanted.dtype)}", plain(pair.got.dtype), hint)
+    wanted = dtype if dtype and pair.wanted.is_floating_point() else pair.wanted.dtype
+    if not device_only and pair.got.dtype != wanted:
+        raise Mismatch(f"{pair.name} of dtype {plain(wanted)}", plain(pair.got.dtype), hint)
     if pair.got.device != pair.wanted.device:
         raise Mismatch(f"{pair.name} on device {pair.wanted.device}", str(pair.got.device), hint)
 
@@ -107,12 +111,11 @@ def check_all_values(pairs: list[Pair], judged: Callable[..., list[Judgement]], 
             check_values(pair, judgement, dtype, hint)
 
 
-def judged_in(pairs: list[Pair], args: Any, kwargs: Any, accuracy: torch.dtype = torch.float64) -> torch.dtype:
-    """The coarsest type among arguments, the student's tensors and what the lesson accepts."""
-    given = [tensor.dtype for tensor in floating((args, kwargs))]
-    given = given or [pair.wanted.dtype for pair in pairs if is_floating(pair.wanted)]
-    returned = [pair.got.dtype for pair in pairs if is_floating(pair.got) and not pair.is_number]
-    return coarser(accuracy, *given, *returned)
+def judged_in(pairs: list[Pair], given: list[Tensor], accuracy: torch.dtype = torch.float64) -> torch.dtype:
+    """The coarsest type among the floating arguments `given`, the student's tensors and what the lesson accepts."""
+    types = {tensor.dtype for tensor in given or [pair.wanted for pair in pairs if is_floating(pair.wanted)]}
+    types |= {pair.got.dtype for pair in pairs if is_floating(pair.got) and not pair.is_number}
+    return coarser(accuracy, *types)
 
 
 def kind(thing: Any) -> str:

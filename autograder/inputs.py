@@ -34,7 +34,9 @@ class Inputs:
         self, *shape: int, dtype: torch.dtype = torch.float32, requires_grad: bool = False, scale: float = 1.0
     ) -> Tensor:
         """Normal numbers with standard deviation `scale`; drawn in float64 and rounded to `dtype`."""
-        drawn = torch.randn(*shape, dtype=torch.float64, generator=self._generator) * scale
+        drawn = torch.randn(*shape, dtype=torch.float64, generator=self._generator)
+        if scale != 1.0:
+            drawn *= scale
         return self._keep(f"randn{shape} scale {scale:g}", drawn.to(dtype), requires_grad)
 
     def rand(

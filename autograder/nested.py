@@ -27,14 +27,13 @@ def argument_leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple
 
 def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
     """The same nest with each leaf changed; named tuples become tuples."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, tuple):
-        return tuple([map_leaves(change, part) for part in tree])
-    if isinstance(tree, list):
-        return [map_leaves(change, part) for part in tree]
+    if isinstance(tree, tuple | list):
+        changed = [change(part) if isinstance(part, Tensor) else map_leaves(change, part) for part in tree]
+        return tuple(changed) if isinstance(tree, tuple) else changed
     if isinstance(tree, dict):
-        return {key: map_leaves(change, part) for key, part in tree.items()}
+        return {
+            key: change(part) if isinstance(part, Tensor) else map_leaves(change, part) for key, part in tree.items()
+        }
     return change(tree)
 
 
@@ -47,8 +46,14 @@ def floating(tree: Any) -> list[Tensor]:
     """The floating tensors of a nest, in order."""
     if isinstance(tree, Tensor):
         return [tree] if tree.is_floating_point() else []
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
-    return [leaf for part in parts for leaf in floating(part)]
+    found = []
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ():
+        if isinstance(part, Tensor):
+            if part.is_floating_point():
+                found.append(part)
+        else:
+            found += floating(part)
+    return found
 
 
 def with_floating(tree: Any, tensors: Iterator[Tensor]) -> Any:
@@ -59,8 +64,7 @@ def with_floating(tree: Any, tensors: Iterator[Tensor]) -> Any:
 def twin(tensor: Tensor) -> Tensor:
     """A leaf with equal numbers, strides and `requires_grad`, and memory of its own."""
     if tensor.is_contiguous():
-        copy = tensor.detach().clone()
-        return copy.requires_grad_() if tensor.requires_grad else copy
+        return tensor.detach().clone().requires_grad_() if tensor.requires_grad else tensor.clone()
     memory = tensor.detach().untyped_storage().clone()  # type: ignore[no-untyped-call]
     copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())  # clone() would pack strided memory
@@ -70,3 +74,8 @@ def twin(tensor: Tensor) -> Tensor:
 def copies(tree: Any) -> Any:
     """The same nest with a twin for each tensor."""
     return map_leaves(lambda leaf: twin(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def cast(tree: Any, dtype: torch.dtype) -> Any:
+    """The same nest with its floating tensors in another type, detached: equal numbers or, in a coarser one, rounded."""
+    return with_floating(tree, (tensor.detach().to(dtype, copy=True) for tensor in floating(tree)))

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autograder.comparing import Mismatch, Names
+from autograder.comparing import Mismatch, Names, kind
 from autograder.errors import Line
 from autograder.handles import Handle
 from autograder.inside import messages, packing
@@ -87,14 +87,19 @@ def unable(why: str) -> Placement:
 def check_placement(
     student: Callable[..., Any], wanted: Any, args: Any, kwargs: Any, names: Names = "result", hint: str = ON_ONE_DEVICE
 ) -> None:
-    """Calls the student once more on tagged tensors; `wanted` is what the model gave for the same arguments.
+    """Calls the student on tagged tensors; `wanted` is what the model gave for the same arguments.
 
-    Does nothing where these are on a real GPU. Raises Mismatch, or NotJudged.
+    Does nothing where these are on a real GPU. Raises Mismatch, or NotJudged. Where it cannot be said, the call is made
+    plainly as well: what fails or has another structure there too is a wrong answer, and raises what it always raises.
     """
-    if any(tensor.is_cuda for _, leaf in leaves((args, kwargs, wanted)) for tensor in _tensors_of(leaf)):
+    if on_real_gpu((args, kwargs, wanted)):
         return
     found = placed(student, args, kwargs)
-    if found.unable:
+    if found.unable or not (found.fault or found.left or _has_leaves_of(found.value, wanted)):
+        got = student(*copies(args), **copies(kwargs))
+        if not _has_leaves_of(got, wanted):
+            name = names if isinstance(names, str) else "result"
+            raise Mismatch(f"{name} to have as many parts as promised", kind(got))
         raise NotJudged(CANNOT)
     if found.fault == "numpy":
         where = f"numpy, which can read the CPU only{_from(found.at)}"
@@ -104,6 +109,11 @@ def check_placement(
     if found.left:
         raise Mismatch(f"the module on {GPU}, where it was", f"numbers of it on the CPU{_from(found.made)}", hint)
     _check_leaves(found.value, wanted, names, hint)
+
+
+def on_real_gpu(nest: Any) -> bool:
+    """Is one of the tensors or modules on a GPU that is really there?"""
+    return any(tensor.is_cuda for _, leaf in leaves(nest) for tensor in _tensors_of(leaf))
 
 
 def _tensors_of(leaf: Any) -> Iterable[Tensor]:
@@ -123,13 +133,14 @@ def _from(line: Line | None) -> str:
 
 def _check_leaves(got: Any, wanted: Any, names: Names, hint: str) -> None:
     """Mismatch where a tensor of the result is on the CPU; numbers may be anywhere."""
-    ours, theirs = leaves(got), leaves(wanted)
-    if len(ours) != len(theirs):
-        raise NotJudged(CANNOT)
-    for (path, mine), (_, model) in zip(ours, theirs, strict=True):
+    for (path, mine), (_, model) in zip(leaves(got), leaves(wanted), strict=True):
         if isinstance(model, Tensor) and isinstance(mine, Standin) and mine.device != str(GPU):
             what = f"{_named(path, names)} on {GPU}, where the arguments are"
             raise Mismatch(what, f"{mine.device[:20]}{_from(mine.made)}", hint)
+
+
+def _has_leaves_of(got: Any, wanted: Any) -> bool:
+    return len(leaves(got)) == len(leaves(wanted))
 
 
 def _named(path: str, names: Names) -> str:
@@ -162,7 +173,7 @@ def _own_module(leaf: Any) -> Any:
 def _unwatched(function: Any) -> Any:
     """The function or module without what watching.py put around it: the call here is no call of the test."""
     if isinstance(function, nn.Module):
-        own = copy.deepcopy(function)
+        own = copy.copy(function)  # with the same parameters: a move to the simulated GPU leaves their numbers
         vars(own).pop("forward", None)
         return own
     return getattr(function, "unwatched", function)

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from autograder.errors import GraderError
-from autograder.nested import floating, leaves, map_leaves, with_floating
+from autograder.nested import cast, floating, leaves, map_leaves, with_floating
 
 MULTIPLE = 16.0
 FLOOR_ULPS = 8.0
@@ -81,14 +81,14 @@ def judge(
     if dtype == torch.float64 and own is not None and not truth:
         true = _numbers(own)
     else:
-        wide = _cast((args, kwargs), torch.float64)
+        wide = cast((args, kwargs), torch.float64)
         true = _numbers(exact(*wide[0], **wide[1]))
     if dtype != torch.float64 or truth:
-        narrow = _cast((args, kwargs), dtype) if own is None else ((), {})
+        narrow = cast((args, kwargs), dtype) if own is None else ((), {})
         runs.append(_numbers(reference(*narrow[0], **narrow[1]) if own is None else own))
     given = floating((args, kwargs))
     for draw in range(draws if given else 0):
-        moved = _moved(_cast((args, kwargs), torch.float64), unit(dtype, given[0].device), draw)
+        moved = _moved(cast((args, kwargs), torch.float64), unit(dtype, given[0].device), draw)
         runs.append(_numbers(exact(*moved[0], **moved[1])))
     return [Judgement(value, _allowed(value, [run[i] for run in runs], dtype)) for i, value in enumerate(true)]
 
@@ -115,13 +115,15 @@ def beside(got: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
 
     If it is within FLOOR_ULPS - 1 of it, its error is at most `own` error + these, which is less than is always allowed.
     """
-    if got.dtype != own.dtype or not own.is_floating_point():
-        return got.dtype == own.dtype and torch.equal(got, own)
-    if own.numel() == 0:
-        return True
-    mine, theirs = own.detach().to(torch.float64), got.detach().to(own.device, torch.float64)
+    if got.dtype != own.dtype:
+        return False
+    got, own = got.detach().to(own.device), own.detach()
+    is_same, has_size = torch.equal(got, own), own.is_floating_point() and own.numel() > 0
+    if is_same or not has_size:
+        return is_same and (not has_size or math.isfinite(float(own.abs().amax())))
+    mine = own.to(torch.float64)
     room = (FLOOR_ULPS - 1) * torch.finfo(dtype).eps * float(mine.abs().amax())
-    return float((mine - theirs).abs().amax()) <= room < math.inf  # false for NaN, and where infinities meet
+    return float((mine - got.to(torch.float64)).abs().amax()) <= room < math.inf  # false where there are NaN or infinities
 
 
 def excess(got: Tensor, judgement: Judgement, dtype: torch.dtype) -> Tensor:
@@ -158,15 +160,10 @@ def following(reference: Callable[..., Any]) -> Callable[..., Any]:
     if not isinstance(reference, nn.Module):
         return reference
 
-    def cast(*args: Any, **kwargs: Any) -> Any:
+    def in_their_type(*args: Any, **kwargs: Any) -> Any:
         return copy.deepcopy(reference).to(floating((args, kwargs))[0].dtype)(*args, **kwargs)
 
-    return cast
-
-
-def _cast(tree: Any, dtype: torch.dtype) -> Any:
-    """Detached floating tensors of a nest in another type, all with equal numbers or, in a coarser one, rounded."""
-    return with_floating(tree, (tensor.detach().to(dtype, copy=True) for tensor in floating(tree)))
+    return in_their_type
 
 
 def _moved(tree: Any, eps: float, draw: int) -> Any:

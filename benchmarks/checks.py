@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import itertools
@@ -56,5 +57,11 @@ def call(
     """Calls one check with the fixtures that it asks for."""
     fixtures = {"student": student, "reference": reference, "device": "cpu"}
     fixtures["inputs"] = Inputs(derive_seed(b"benchmark", "floor", lesson.name, name))
-    wanted = inspect.signature(function).parameters
+    wanted = _taken(function)
     function(**{**given, **{key: value for key, value in fixtures.items() if key in wanted}})
+
+
+@functools.cache
+def _taken(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of a function's parameters; looked up once, for this is no mathematics."""
+    return frozenset(inspect.signature(function).parameters)

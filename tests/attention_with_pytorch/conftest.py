@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autograder.checking import Mismatch, agree
+from autograder.nested import cast
 
 NAMES = "each linear has no bias and is stored under the name that the lesson gives it"
 
@@ -19,19 +20,22 @@ class Model:
     """The reference's module as a function that computes in the dtype of X, with weights as they were drawn."""
 
     module: torch.nn.Module
+    parameters: dict[str, torch.nn.Parameter]
     weights: dict[str, Tensor]
 
     def __call__(self, X: Tensor, mask: Tensor | None = None) -> Any:
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self.parameters.items():
             parameter.data = self.weights[name].to(X.dtype)
-        return self.module(X, mask=mask)
+        with torch.no_grad():  # gradients are asked of the module itself
+            return self.module(X, mask=mask)
 
 
 @functools.cache
-def made(kind: Callable[..., torch.nn.Module], *sizes: int) -> torch.nn.Module:
-    """The reference's module of these sizes, made once: whoever uses it gives it weights first."""
+def made(kind: Callable[..., torch.nn.Module], *sizes: int) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
+    """The reference's module of these sizes and its parameters, made once: whoever uses it gives it weights first."""
     with torch.random.fork_rng(devices=[]):  # the first test draws no more than the others
-        return kind(*sizes)
+        module = kind(*sizes)
+    return module, dict(module.named_parameters())
 
 
 def filled(module: Any, weights: dict[str, Tensor]) -> Any:
@@ -47,9 +51,9 @@ def filled(module: Any, weights: dict[str, Tensor]) -> Any:
             raise Mismatch(f"{name} of shape {tuple(weight.shape)}", str(tuple(own[name].shape)), NAMES)
     name, first = next(iter(weights.items()))
     if (own[name].device, own[name].dtype) != (first.device, first.dtype):
-        module.to(device=first.device, dtype=first.dtype)
-    others = {name: torch.zeros_like(tensor) for name, tensor in own.items() if name not in weights}
-    module.load_state_dict(weights | others)
+        own = module.to(device=first.device, dtype=first.dtype).state_dict()
+    for name, tensor in own.items():  # they share memory with the parameters; load_state_dict takes four times as long
+        tensor.copy_(weights[name]) if name in weights else tensor.zero_()
     return module
 
 
@@ -58,21 +62,34 @@ def twins(student, reference, inputs) -> Callable[..., tuple[Any, Any]]:
     """Makes a module of the student and one of the reference with equal random weights."""
 
     def make(name: str, *sizes: int, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-        model = made(getattr(reference, name), *sizes)
-        shapes = {key: weight.shape for key, weight in model.state_dict().items()}
-        weights = {key: inputs.randn(*shape, dtype=dtype, scale=shape[-1] ** -0.5) for key, shape in shapes.items()}
-        return filled(getattr(student, name)(*sizes), weights), Model(model, weights)
+        module, parameters = made(getattr(reference, name), *sizes)
+        shapes = {key: parameter.shape for key, parameter in parameters.items()}
+        counts = [shape.numel() for shape in shapes.values()]
+        drawn = zip(shapes.items(), inputs.randn(sum(counts), dtype=torch.float64).split(counts), strict=True)
+        weights = {key: (part.view(shape) * shape[-1] ** -0.5).to(dtype) for (key, shape), part in drawn}
+        return filled(getattr(student, name)(*sizes), weights), Model(module, parameters, weights)
 
     return make
 
 
 @pytest.fixture
-def by_hand(student, reference, device) -> Callable[..., tuple[Any, Any]]:
-    """Makes both modules with weights written as in Q = X @ W_Q."""
+def rounded() -> Callable[..., tuple[Any, Model]]:
+    """Gives twins the same weights in another type: to make new ones takes longer."""
 
-    def make(name: str, *sizes: int, **matrices: Any) -> tuple[Any, Any]:
+    def twins_in(dtype: torch.dtype, ours: Any, model: Model) -> tuple[Any, Model]:
+        weights = cast(model.weights, dtype)
+        return filled(ours, weights), replace(model, weights=weights)
+
+    return twins_in
+
+
+@pytest.fixture
+def by_hand(student, device) -> Callable[..., Any]:
+    """Makes a module of the student with weights written as in Q = X @ W_Q."""
+
+    def make(name: str, *sizes: int, **matrices: Any) -> Any:
         weights = {f"{key}.weight": torch.tensor(matrix, device=device).T for key, matrix in matrices.items()}
-        return filled(getattr(student, name)(*sizes), weights), Model(made(getattr(reference, name), *sizes), weights)
+        return filled(getattr(student, name)(*sizes), weights)
 
     return make
 

@@ -168,7 +168,7 @@ class HeadMaskAfterSoftmax(nn.Module):
 @wrong(
     "ScaledDotProductAttention",
     idea="A blocked score is set to zero; but exp(0) is 1, so a blocked key still takes its share of the softmax.",
-    caught_by="test_blocked_keys_have_weight_zero",
+    caught_by="test_rows_of_weights_sum_to_one",
 )
 class HeadMaskScoresToZero(nn.Module):
     def __init__(self, d_model, d_k, d_v):
@@ -681,7 +681,7 @@ class HeadsAveraged(nn.Module):
 @wrong(
     "MultiHeadAttention",
     idea="The softmax runs over the heads; each head by itself shares its attention out over the keys.",
-    caught_by="test_rows_of_weights_sum_to_one",
+    caught_by="test_mask_reaches_every_head",
 )
 class HeadsCompete(nn.Module):
     def __init__(self, d_model, n_heads):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autograder.checking import (
-    DTYPES,
+    OTHER_DTYPES,
     Mismatch,
     agree,
     agree_types,
@@ -17,6 +17,7 @@ from autograder.checking import (
     decided,
     default_dtype,
     keeps_device,
+    keeps_dtype,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -56,16 +57,16 @@ def test_values_worked_by_hand(by_hand, device):
         "W_V": [[1.0, 0.0], [0.0, 1.0]],
         "W_O": [[8.0, 0.0], [8.0, 16.0]],
     }
-    ours, model = by_hand("MultiHeadAttention", 2, 2, **matrices)
-    output, weights = agree(ours, model, torch.eye(2, device=device), hint=COLUMNS)
+    ours = by_hand("MultiHeadAttention", 2, 2, **matrices)
+    output, weights = on_copies(ours, torch.eye(2, device=device))
     close(weights, [[[0.75, 0.25], [0.5, 0.5]], [[0.5, 0.5], [0.125, 0.875]]], "weights", COLUMNS)
     close(output, [[10.0, 8.0], [11.0, 14.0]], "output", MERGE)
 
 
 @covers(2)
 def test_any_number_of_heads(pair, inputs):
-    """any number of heads: one, some, as many as features"""
-    for n_heads in (1, 3, 6):
+    """any number of heads: one, as many as features"""
+    for n_heads in (1, 6):
         agree(*pair(6, n_heads), inputs.randn(4, 6), hint=COLUMNS)
 
 
@@ -73,7 +74,7 @@ def test_any_number_of_heads(pair, inputs):
 def test_any_number_of_batch_dimensions(pair, inputs):
     """any number of leading batch dimensions, with sizes equal to others too"""
     ours, model = pair(4, 2)
-    for lead in ((), (4,), (2, 1, 3)):
+    for lead in ((4,), (2, 1, 3)):
         agree(ours, model, inputs.randn(*lead, 4, 4), hint="count the dimensions from the end")
 
 
@@ -117,7 +118,7 @@ def test_heads_are_independent(pair, inputs):
     _, before = agree(ours, model, X, hint=COLUMNS)
     for name in ("W_Q", "W_K", "W_V"):
         replace(ours, model, name, slice(2, 4), inputs.randn(2, 6))
-    _, after = agree(ours, model, X, hint=COLUMNS)
+    _, after = on_copies(ours, X)
     close(after[0::2], before[0::2], "weights of the other heads", COLUMNS)
 
 
@@ -129,23 +130,17 @@ def test_each_part_of_w_o_meets_its_head(pair, inputs):
     replace(ours, model, "W_O", (slice(None), slice(0, 2)), 0.0)
     before, _ = agree(ours, model, X, hint=MERGE)
     replace(ours, model, "W_V", slice(0, 2), inputs.randn(2, 4))
-    after, _ = agree(ours, model, X, hint=MERGE)
+    after, _ = on_copies(ours, X)
     close(after, before, "output, where W_O leaves head 0 out", MERGE)
 
 
 @covers(3)
-def test_rows_of_weights_sum_to_one(pair, inputs):
-    """in every head each row of weights sums to one"""
-    _, weights = agree(*pair(4, 2), inputs.randn(2, 4, 4), mask=inputs.mask(4, 4))
-    close(weights.sum(-1), torch.ones_like(weights[..., 0]), "the sum of each row of weights")
-
-
-@covers(3)
 def test_mask_reaches_every_head(pair, inputs):
-    """a blocked position has weight exactly zero in every head"""
+    """in every head a blocked key has weight exactly zero, and the others sum to one"""
     mask = inputs.mask(4, 4)
     _, weights = agree(*pair(4, 2), inputs.randn(4, 4), mask=mask, hint=BLOCKED)
     zeros(weights[:, mask], "weights of blocked keys", BLOCKED)
+    close(weights.sum(-1), torch.ones_like(weights[..., 0]), "the sum of each row of weights", BLOCKED)
 
 
 @covers(3)
@@ -165,7 +160,7 @@ def test_later_tokens_leave_earlier_outputs(pair, inputs):
     mask = torch.ones(5, 5, dtype=torch.bool, device=inputs.device).triu(1)
     before, _ = agree(ours, model, X, mask=mask, hint=BLOCKED)
     X[3:] = inputs.randn(2, 4)
-    after, _ = agree(ours, model, X, mask=mask, hint=BLOCKED)
+    after, _ = on_copies(ours, X, mask=mask)
     close(after[:3], before[:3], "output of earlier tokens", BLOCKED)
 
 
@@ -175,7 +170,7 @@ def test_order_of_tokens(pair, inputs):
     ours, model = pair(4, 2)
     X, order = inputs.randn(6, 4), inputs.permutation(6).to(inputs.device)
     output, _ = agree(ours, model, X)
-    close(agree(ours, model, X[order])[0], output[order], "output")
+    close(on_copies(ours, X[order])[0], output[order], "output")
 
 
 @covers(4)
@@ -201,15 +196,19 @@ def test_rows_blocked_altogether(pair, inputs):
 def test_dtype_is_kept(pair, inputs):
     """output and weights have the dtype of X, once the module was moved there"""
     ours, model = pair(4, 2)
-    for dtype in DTYPES:
-        agree_types(ours.to(dtype), model, inputs.randn(4, 4, dtype=dtype), mask=inputs.mask(4, 4))
+
+    def moved(X, mask):
+        return ours.to(X.dtype)(X, mask=mask)
+
+    keeps_dtype(moved, model, inputs.randn(4, 4), mask=inputs.mask(4, 4), what=PARTS)
 
 
 @covers(5)
-def test_accurate_in_every_dtype(pair, inputs):
+def test_accurate_in_every_dtype(pair, rounded, inputs):
     """as accurate as each dtype allows"""
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        agree(*pair(6, 2, dtype=dtype), inputs.randn(3, 6, dtype=dtype))
+    ours, model = pair(6, 2, dtype=torch.float64)
+    for dtype in OTHER_DTYPES:
+        agree(*rounded(dtype, ours, model), inputs.randn(3, 6, dtype=dtype))
 
 
 @covers(6)

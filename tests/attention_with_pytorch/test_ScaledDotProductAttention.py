@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autograder.checking import (
-    DTYPES,
+    OTHER_DTYPES,
     Mismatch,
     agree,
     agree_types,
@@ -17,6 +17,7 @@ from autograder.checking import (
     decided,
     default_dtype,
     keeps_device,
+    keeps_dtype,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -46,8 +47,8 @@ def test_values_worked_by_hand(by_hand, device):
         "W_K": [[math.log(7), 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
         "W_V": [[8.0, 0.0, 4.0], [0.0, 16.0, 4.0]],
     }
-    ours, model = by_hand("ScaledDotProductAttention", 2, 4, 3, **matrices)
-    output, weights = agree(ours, model, torch.eye(2, device=device))
+    ours = by_hand("ScaledDotProductAttention", 2, 4, 3, **matrices)
+    output, weights = on_copies(ours, torch.eye(2, device=device))
     close(weights, [[0.5, 0.5], [0.875, 0.125]], "weights", "scores over the root of d_k, softmax over the keys")
     close(output, [[4.0, 8.0, 4.0], [7.0, 2.0, 4.0]], "output", "each output is a mixture of the rows of V")
 
@@ -56,9 +57,9 @@ def test_values_worked_by_hand(by_hand, device):
 def test_mask_worked_by_hand(by_hand, device):
     """two tokens worked by hand, one key blocked"""
     matrices = {"W_Q": [[0.0], [1.0]], "W_K": [[math.log(3)], [0.0]], "W_V": [[4.0], [8.0]]}
-    ours, model = by_hand("ScaledDotProductAttention", 2, 1, 1, **matrices)
+    ours = by_hand("ScaledDotProductAttention", 2, 1, 1, **matrices)
     mask = torch.tensor([[False, True], [False, False]], device=device)
-    output, weights = agree(ours, model, torch.eye(2, device=device), mask=mask, hint=BLOCKED)
+    output, weights = on_copies(ours, torch.eye(2, device=device), mask=mask)
     close(weights, [[1.0, 0.0], [0.75, 0.25]], "weights", BLOCKED)
     close(output, [[4.0], [5.0]], "output", BLOCKED)
 
@@ -66,7 +67,7 @@ def test_mask_worked_by_hand(by_hand, device):
 @covers(2)
 def test_any_sizes(pair, inputs):
     """any d_model, d_k and d_v, equal or not, odd or one"""
-    for sizes in ((5, 3, 7), (1, 1, 1), (2, 6, 3)):
+    for sizes in ((5, 3, 7), (1, 1, 1)):
         agree(*pair(*sizes), inputs.randn(2, 4, sizes[0]))
 
 
@@ -74,7 +75,7 @@ def test_any_sizes(pair, inputs):
 def test_any_number_of_batch_dimensions(pair, inputs):
     """any number of leading batch dimensions, with sizes equal to others too"""
     ours, model = pair(4, 3, 5)
-    for lead in ((), (4,), (2, 1, 3)):
+    for lead in ((4,), (2, 1, 3)):
         agree(ours, model, inputs.randn(*lead, 4, 4), hint="count the dimensions from the end")
 
 
@@ -88,11 +89,12 @@ def test_one_token(pair, inputs):
 
 @covers(3)
 def test_rows_of_weights_sum_to_one(pair, inputs):
-    """each row of weights sums to one, where keys are blocked too"""
+    """each row of weights sums to one, and a blocked key has weight exactly zero"""
     ours, model = pair(4, 3, 5)
-    hint = "the softmax goes over the keys, the last dimension"
-    _, weights = agree(ours, model, inputs.randn(2, 5, 4), mask=inputs.mask(5, 5), hint=hint)
+    mask, hint = inputs.mask(5, 5), "the softmax goes over the keys, the last dimension"
+    _, weights = agree(ours, model, inputs.randn(2, 5, 4), mask=mask, hint=hint)
     close(weights.sum(-1), torch.ones_like(weights[..., 0]), "the sum of each row of weights", hint)
+    zeros(weights[:, mask], "weights of blocked keys", BLOCKED)
 
 
 @covers(3)
@@ -115,14 +117,6 @@ def test_rows_are_queries(pair, inputs):
 
 
 @covers(3)
-def test_blocked_keys_have_weight_zero(pair, inputs):
-    """a blocked position has weight exactly zero, an open one has not"""
-    mask = inputs.mask(4, 4)
-    _, weights = agree(*pair(4, 3, 5), inputs.randn(2, 4, 4), mask=mask, hint=BLOCKED)
-    zeros(weights[:, mask], "weights of blocked keys", BLOCKED)
-
-
-@covers(3)
 def test_masks_broadcast(pair, inputs):
     """a mask broadcasts to the scores: for all, for each batch element, for each key"""
     ours, model = pair(4, 3, 5)
@@ -139,7 +133,7 @@ def test_later_tokens_leave_earlier_outputs(pair, inputs):
     mask = torch.ones(5, 5, dtype=torch.bool, device=inputs.device).triu(1)
     before, _ = agree(ours, model, X, mask=mask, hint=BLOCKED)
     X[3:] = inputs.randn(2, 4)
-    after, _ = agree(ours, model, X, mask=mask, hint=BLOCKED)
+    after, _ = on_copies(ours, X, mask=mask)
     close(after[:3], before[:3], "output of earlier tokens", BLOCKED)
 
 
@@ -149,7 +143,7 @@ def test_order_of_tokens(pair, inputs):
     ours, model = pair(4, 3, 5)
     X, order = inputs.randn(6, 4), inputs.permutation(6).to(inputs.device)
     output, _ = agree(ours, model, X)
-    close(agree(ours, model, X[order])[0], output[order], "output")
+    close(on_copies(ours, X[order])[0], output[order], "output")
 
 
 @covers(4)
@@ -174,15 +168,19 @@ def test_rows_blocked_altogether(pair, inputs):
 def test_dtype_is_kept(pair, inputs):
     """output and weights have the dtype of X, once the module was moved there"""
     ours, model = pair(4, 3, 5)
-    for dtype in DTYPES:
-        agree_types(ours.to(dtype), model, inputs.randn(4, 4, dtype=dtype), mask=inputs.mask(4, 4))
+
+    def moved(X, mask):
+        return ours.to(X.dtype)(X, mask=mask)
+
+    keeps_dtype(moved, model, inputs.randn(4, 4), mask=inputs.mask(4, 4), what=PARTS)
 
 
 @covers(5)
-def test_accurate_in_every_dtype(pair, inputs):
+def test_accurate_in_every_dtype(pair, rounded, inputs):
     """as accurate as each dtype allows"""
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        agree(*pair(6, 4, 5, dtype=dtype), inputs.randn(4, 6, dtype=dtype))
+    ours, model = pair(6, 4, 5, dtype=torch.float64)
+    for dtype in OTHER_DTYPES:
+        agree(*rounded(dtype, ours, model), inputs.randn(4, 6, dtype=dtype))
 
 
 @covers(6)

@@ -4,13 +4,15 @@ The module that learns is mostly nn.RNN, which returns a pair as attention does:
 code, whatever the student's attention may be.
 """
 
+import functools
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from autograder.checking import (
-    DTYPES,
+    OTHER_DTYPES,
     Mismatch,
     agree,
     check_placement,
@@ -35,15 +37,46 @@ def drawn(inputs, d=3, *, bias=False):
     return [*matrices, *(inputs.randn(d) for _ in range(2 * bias))]
 
 
-def learner(side, weights, frozen=()):
-    """An nn.RNN with these weights, in their dtype and on their device."""
-    d = len(weights[0])
-    module = side.builtin("RNN", d, d, batch_first=True, bias=len(weights) > 2)
-    module.to(device=weights[0].device, dtype=weights[0].dtype)
-    module.load_state_dict(dict(zip(module.state_dict(), (w.detach() for w in weights), strict=True)))
-    for name, parameter in module.named_parameters():
+def learner(builtin, weights, frozen=()):
+    """An nn.RNN of this maker's with these weights, in their dtype and on their device, without gradients."""
+    d, like = len(weights[0]), weights[0]
+    module = builtin("RNN", d, d, batch_first=True, bias=len(weights) > 2)
+    parameters = dict(module.named_parameters())
+    if any((each.dtype, each.device) != (like.dtype, like.device) for each in parameters.values()):
+        module.to(device=like.device, dtype=like.dtype)
+    for (name, parameter), weight in zip(parameters.items(), weights, strict=True):
+        parameter.detach().copy_(weight.detach())
         parameter.requires_grad_(name not in frozen)
+        parameter.grad = None
     return module
+
+
+@functools.cache
+def made(builtin, *args, **kwargs):
+    """What this maker makes, made once: the model's module, which gets its weights each time."""
+    return builtin(*args, **kwargs)
+
+
+def trained(module, X, steps, lr):
+    """The loss before each of these steps of Adam, by the formula (Kingma and Ba 2015, algorithm 1).
+
+    torch's optimiser takes as long again for a module of two matrices; the test of attention below compares with that.
+    """
+    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    moments = [(weight, torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+    losses = []
+    for step in range(1, steps + 1):
+        loss = (module(X)[0] - X).square().mean()
+        losses.append(loss.detach())
+        if step == steps:
+            break  # nobody looks at what the last update makes
+        with torch.no_grad():
+            for (weight, mean, square), gradient in zip(moments, torch.autograd.grad(loss, weights), strict=True):
+                mean.mul_(0.9).add_(gradient, alpha=0.1)
+                square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+                root = (square / (1 - 0.999**step)).sqrt() + 1e-8
+                weight -= lr * mean / (1 - 0.9**step) / root
+    return losses
 
 
 def noted(losses):
@@ -61,19 +94,20 @@ def same(weight, before, hint):
 
 @pytest.fixture
 def check(student, reference):
-    """Compares the losses with those of the reference in float64; returns the student's module.
+    """Compares the losses with what they should be, in float64; returns the student's module.
 
     Far enough from rounding: a loss is hardly moved where Adam turns a tiny gradient into a whole step.
     """
 
     def compare(X, weights, steps=2, lr=0.05, frozen=(), prepare=None, hint=""):
         exact = [tensor.detach().to(torch.float64) for tensor in (X, *weights)]
-        ours, model = learner(student, weights, frozen), learner(reference, exact[1:], frozen)
+        ours = learner(student.builtin, weights, frozen)
+        model = learner(partial(made, reference.builtin), exact[1:], frozen)
         if prepare:
             prepare(student, ours, X)
             prepare(reference, model, exact[0])
         got = noted(student.train_to_copy(ours, X, steps, lr))
-        wanted = reference.train_to_copy(model, exact[0], steps, lr)
+        wanted = trained(model, exact[0], steps, lr)
         if len(got) != steps:
             raise Mismatch(f"a list of {steps} losses, one for each step", f"one of {len(got)}", BEFORE)
         for step, (loss, right) in enumerate(zip(got, wanted, strict=True)):
@@ -87,7 +121,7 @@ def check(student, reference):
 def test_values_worked_by_hand(student, device):
     """two steps of a single weight, worked by hand"""
     X = torch.tensor([[[1.0], [-3.0]]], device=device)
-    module = learner(student, [torch.zeros(size, device=device) for size in ((1, 1), (1, 1), (1,), (1,))])
+    module = learner(student.builtin, [torch.zeros(size, device=device) for size in ((1, 1), (1, 1), (1,), (1,))])
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name == "weight_ih_l0")
     losses = noted(student.train_to_copy(module, X, 2, 0.25))
@@ -100,7 +134,7 @@ def test_values_worked_by_hand(student, device):
 def test_loss_is_the_mean(student, device):
     """the loss is the mean over all numbers, worked by hand"""
     X = torch.tensor([[[2.0, 4.0]], [[4.0, 6.0]]], device=device)
-    module = learner(student, [torch.zeros(size, device=device) for size in ((2, 2), (2, 2), (2,), (2,))])
+    module = learner(student.builtin, [torch.zeros(size, device=device) for size in ((2, 2), (2, 2), (2,), (2,))])
     losses = noted(student.train_to_copy(module, X, 1, 0.1))
     hint = "squares, and their mean over all numbers"
     agree(lambda: [loss.float() for loss in losses], lambda: [torch.tensor(18.0)], what="losses", hint=hint)
@@ -108,22 +142,21 @@ def test_loss_is_the_mean(student, device):
 
 @covers(2)
 def test_any_shape(check, inputs):
-    """one sequence, or a batch of single tokens"""
-    for shape in ((4, 3), (3, 1, 3)):
-        check(inputs.randn(*shape), drawn(inputs), steps=1)
+    """one sequence without a batch"""
+    check(inputs.randn(4, 3), drawn(inputs), steps=1)
 
 
 @covers(2)
 def test_any_number_of_steps(check, inputs):
-    """any number of steps and any lr, with one loss for each step"""
-    check(inputs.randn(2, 2, 3), drawn(inputs), steps=3, lr=0.01, hint=BEFORE)
+    """any number of steps and any lr, with one loss for each step, on a batch of single tokens"""
+    check(inputs.randn(3, 1, 3), drawn(inputs), steps=3, lr=0.01, hint=BEFORE)
 
 
 @covers(2)
 def test_trains_attention(twins, student, reference, inputs):
     """trains the attention of this lesson"""
-    ours, _ = twins("MultiHeadAttention", 4, 2, dtype=torch.float64)
-    again = student.MultiHeadAttention(4, 2).to(device=inputs.device, dtype=torch.float64)
+    ours, _ = twins("ScaledDotProductAttention", 4, 3, 4, dtype=torch.float64)
+    again = student.ScaledDotProductAttention(4, 3, 4).to(device=inputs.device, dtype=torch.float64)
     again.load_state_dict(ours.state_dict())
     X = inputs.randn(2, 3, 4, dtype=torch.float64)
     got, wanted = (noted(side.train_to_copy(m, X, 2, 0.02)) for side, m in ((student, ours), (reference, again)))
@@ -170,7 +203,7 @@ def test_second_call_goes_on(check, inputs):
     """the module is trained in place, and a second call goes on from there with a new Adam"""
 
     def first_call(side, module, X):
-        side.train_to_copy(module, X, 2, 0.05)
+        side.train_to_copy(module, X, 1, 0.05)
 
     check(inputs.randn(2, 2, 3), drawn(inputs), prepare=first_call, hint=FRESH)
 
@@ -194,8 +227,8 @@ def test_inputs_of_zeros(check, inputs):
 @covers(5)
 def test_dtype_is_kept(student, inputs):
     """the weights keep their dtype"""
-    for dtype in DTYPES:
-        module = learner(student, [w.to(dtype) for w in drawn(inputs)])
+    for dtype in OTHER_DTYPES:
+        module = learner(student.builtin, [w.to(dtype) for w in drawn(inputs)])
         student.train_to_copy(module, inputs.randn(1, 2, 3, dtype=dtype), 1, 0.1)
         if any(parameter.dtype != dtype for parameter in module.parameters()):
             raise Mismatch("weights of the dtype they had", "another", "train the module as it is")
@@ -206,10 +239,10 @@ def test_first_loss_in_half_precision(student, reference, inputs):
     """the first loss is right in float16 and bfloat16 as well"""
 
     def first(X, *weights):
-        return noted(student.train_to_copy(learner(student, weights), X, 1, 0.1))
+        return noted(student.train_to_copy(learner(student.builtin, weights), X, 1, 0.1))
 
     def model(X, *weights):
-        return noted([(learner(reference, weights)(X)[0] - X).square().mean()])
+        return noted([(learner(partial(made, reference.builtin), weights)(X)[0] - X).square().mean()])
 
     for dtype in (torch.float16, torch.bfloat16):
         X, *weights = (tensor.to(dtype) for tensor in (inputs.randn(1, 2, 2), *drawn(inputs, 2)))
@@ -221,7 +254,7 @@ def test_x_stays_as_it_is(student, inputs):
     """X stays as it is, its gradient included, and the module in its mode"""
     for requires_grad in (False, True):
         X = inputs.randn(1, 2, 3, requires_grad=requires_grad)
-        module = learner(student, drawn(inputs)).train(requires_grad)
+        module = learner(student.builtin, drawn(inputs)).train(requires_grad)
         with unmodified(X, hint="train on a twin of X that has no history"):
             student.train_to_copy(module, X, 1, 0.1)
         if module.training is not requires_grad:
@@ -237,9 +270,10 @@ def test_memory_layout_does_not_matter(check, inputs):
 @covers(9)
 def test_device_is_kept(student, inputs):
     """a module is trained on the device where it is"""
-    module, X = learner(student, drawn(inputs)), inputs.randn(1, 2, 3)
-    student.train_to_copy(module, X, 1, 0.1)
-    if any(parameter.device.type != X.device.type for parameter in module.parameters()):
+    module, X = learner(student.builtin, drawn(inputs)), inputs.randn(1, 2, 3)
+    if X.is_cuda:
+        student.train_to_copy(module, X, 1, 0.1)
+    if any(parameter.device != X.device for parameter in module.parameters()):
         raise Mismatch("weights on the device where they were", "others", "train the module where it is")
     check_placement(student.train_to_copy, [0.0], (module, X, 1, 0.1), {})
 
@@ -249,14 +283,14 @@ def test_default_dtype_does_not_matter(check, inputs):
     """the result does not depend on the default dtype"""
     X, weights = inputs.randn(2, 2, 3), drawn(inputs)
     with default_dtype(torch.float64):
-        check(X, weights)
+        check(X, weights, steps=1)
 
 
 @covers(12)
 def test_calls_leave_no_trace(check, student, inputs):
     """no seed is set, and default dtype and grad mode are left as they were"""
     X, weights = inputs.randn(1, 2, 3), drawn(inputs)
-    module = learner(student, weights)
+    module = learner(student.builtin, weights)
     with leaves_no_state():
         student.train_to_copy(module, X, 1, 0.05)
     check(X, weights, steps=1)

@@ -8,6 +8,7 @@ import torch
 
 from autograder.checking import (
     DTYPES,
+    OTHER_DTYPES,
     Mismatch,
     agree,
     agree_gradients,
@@ -15,6 +16,7 @@ from autograder.checking import (
     check_gradients,
     close,
     default_dtype,
+    keeps_dtype,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -183,6 +185,69 @@ def test_gradcheck_is_wrapped(inputs):
         check_gradients(lambda x: model(x).detach(), x)
     with pytest.raises(Mismatch, match="float32"):
         check_gradients(lambda x: model(x.float()), x)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradcheck_sees_one_wrong_gradient_among_many(seed):
+    """A small argument among large ones, and one result among two: whichever has the wrong slope is seen, in three calls."""
+    inputs, calls = Inputs(seed.to_bytes(8, "little")), []
+    arguments = [inputs.randn(4, 6), inputs.randn(6), [inputs.randn(6, 3), inputs.randn(1)], 0.01 * inputs.randn(1)]
+
+    def function(x, gain, weights, shift, cut=None):
+        calls.append(cut)
+        parts = [x, gain, *weights, shift]
+        x, gain, matrix, scale, shift = (part.detach() if i == cut else part for i, part in enumerate(parts))
+        return (x * gain) @ matrix * scale + shift, (x * gain).tanh()
+
+    check_gradients(function, *arguments)
+    assert len(calls) == 3
+    for cut in range(5):
+        with pytest.raises(Mismatch, match="slope"):
+            check_gradients(function, *arguments, cut=cut)
+    for wrong in (lambda part, x: part * x.exp().detach(), lambda part, x: part.detach()):
+        for number in (0, 1):
+
+            def one_of_two(*args, wrong=wrong, number=number):
+                results = list(function(*args))
+                results[number] = wrong(results[number], args[0].mean())
+                return results
+
+            with pytest.raises(Mismatch, match="slope"):
+                check_gradients(one_of_two, *arguments)
+
+
+def test_a_dtype_is_kept_or_named(inputs):
+    """Each type but float32, with structure and shape; what is no floating tensor keeps its own type."""
+    x, mask, seen = inputs.randn(2, 3), inputs.mask(2, 3), []
+
+    def right(x, mask):
+        seen.append(x.dtype)
+        return x.masked_fill(mask, 0.0), mask
+
+    keeps_dtype(right, lambda x, mask: (x, mask), x, mask=mask)
+    assert seen == list(OTHER_DTYPES)
+    with pytest.raises(Mismatch, match=r"wanted output of dtype float16\ngot float32"):
+        keeps_dtype(lambda x: x + torch.zeros(3), lambda x: x, x, what="output")
+    with pytest.raises(Mismatch, match=r"wanted result of dtype float64\ngot float32"):
+        keeps_dtype(lambda x: x.float() if x.dtype == torch.float64 else x, lambda x: x, x)
+    with pytest.raises(Mismatch, match="of shape"):
+        keeps_dtype(lambda x: x.sum(), lambda x: x, x)
+
+
+def test_a_coarser_accuracy_takes_no_further_run_of_the_reference(inputs):
+    """What is next to the reference's own result is right by any measure; what is not is judged by the coarser one."""
+    x, calls = inputs.randn(2, 3, dtype=torch.float64), []
+
+    def reference(x):
+        calls.append(x.dtype)
+        return model(x)
+
+    agree(model, reference, x, accuracy=torch.float32)
+    assert calls == [torch.float64]
+    agree(lambda x: model(x.float()), reference, x, accuracy=torch.float32)
+    assert len(calls) > 2
+    with pytest.raises(Mismatch, match="right up to rounding"):
+        agree(lambda x: model(x) + 1e-4, reference, x, accuracy=torch.float32)
 
 
 def test_close_is_for_values_worked_by_hand():

@@ -391,17 +391,29 @@ def test_what_is_kept_for_a_device_is_kept_from_call_to_call():
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda x: torch.cuda.current_device() + x,
-        lambda x: torch.zeros(4, device="xla") + x,
-        lambda x: {}["nothing"] + x,
         lambda x: _in_a_thread(x),
         lambda x: torch.rand(4, generator=torch.Generator(x.device), device=x.device) + x,
     ],
 )
 def test_what_cannot_be_tried_is_not_judged(answer):
-    """Another error than those of devices, and what runs beside the simulation, are nobody's fault."""
+    """What works, and does what the simulation cannot show, is nobody's fault."""
     assert tried(answer, torch.ones(4)).unable
     with pytest.raises(NotJudged):
+        check_placement(answer, torch.ones(4), (torch.ones(4),), {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda x: torch.zeros(4, device="xla") + x, RuntimeError),
+        (lambda x: {}["nothing"] + x, KeyError),
+        (lambda x: (x, x), Mismatch),
+        (lambda x: [], Mismatch),
+    ],
+)
+def test_what_fails_without_a_gpu_too_is_wrong(answer, error):
+    """An answer that cannot be tried because it does not work is told what it is always told, and earns nothing."""
+    with pytest.raises(error):
         check_placement(answer, torch.ones(4), (torch.ones(4),), {})
 
 

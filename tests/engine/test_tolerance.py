@@ -9,7 +9,7 @@ from torch import nn
 from autograder.checking import DTYPES
 from autograder.errors import GraderError
 from autograder.inputs import Inputs
-from autograder.tolerance import Judgement, coarser, excess, few_ulps, following, judge, within
+from autograder.tolerance import FLOOR_ULPS, Judgement, beside, coarser, excess, few_ulps, following, judge, within
 
 
 @pytest.fixture
@@ -180,3 +180,29 @@ def test_the_coarsest_type_has_the_largest_unit():
     """bfloat16 is coarser than float16, though it reaches further."""
     assert coarser(torch.float64, torch.float32) == torch.float32
     assert coarser(torch.float16, torch.bfloat16) == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_lies_beside_the_reference_s_result_is_right(inputs, dtype):
+    """Equal, or off by a few units of the largest entry; never where the type cannot hold what the reference makes."""
+    own = 1 + inputs.rand(2, 3, dtype=dtype)
+    ulp = torch.finfo(dtype).eps * float(own.max())
+    assert beside(own.clone(), own, dtype)
+    assert beside((own.double() + 2 * ulp).to(dtype), own, dtype)
+    assert not beside((own.double() + 2 * FLOOR_ULPS * ulp).to(dtype), own, dtype)
+    assert not beside(own.to(torch.float64 if dtype != torch.float64 else torch.float32), own, dtype)
+    for strange in (math.inf, math.nan):
+        broken = own.clone()
+        broken[0, 0] = strange
+        assert not beside(broken.clone(), broken, dtype)
+        assert not beside(own, broken, dtype)
+        assert not beside(broken, own, dtype)
+
+
+def test_whole_numbers_and_nothing_lie_beside_the_same():
+    """Masks and counts have to be equal; tensors without an entry are."""
+    mask = torch.tensor([True, False])
+    assert beside(mask.clone(), mask, torch.float64)
+    assert not beside(~mask, mask, torch.float64)
+    assert not beside(mask.int(), mask, torch.float64)
+    assert beside(torch.zeros(0, 3), torch.zeros(0, 3), torch.float32)

@@ -3,6 +3,7 @@
 Arguments go in as they are, not as copies: what matters is which tensors are the same object.
 """
 
+import pytest
 import torch
 
 from autograder.checking import (
@@ -15,9 +16,16 @@ from autograder.checking import (
     noncontiguous,
     unmodified,
 )
+from autograder.nested import copies
 
 NESTED = "look into dicts, lists and tuples, and into what lies in them"
 SAME = "a tensor that was there before, as the same object, counts once; equal numbers do not make two tensors one"
+
+
+@pytest.fixture
+def apart(layer):
+    """Makes a layer's parameters with a memory for each."""
+    return lambda *sizes, **given: copies(layer(*sizes, **given))
 
 
 def _counts(student, params, wanted, hint=NESTED):
@@ -52,9 +60,9 @@ def test_lists_and_tuples(student, inputs):
 
 
 @covers(2)
-def test_a_whole_encoder(student, reference, inputs, layer):
+def test_a_whole_encoder(student, reference, inputs, apart):
     """the parameters of a whole encoder"""
-    params = {"W_embed": inputs.randn(inputs.integers(5, 9), 4), "layers": [layer(4, 6), layer(4, 3)]}
+    params = {"W_embed": inputs.randn(inputs.integers(5, 9), 4), "layers": [apart(4, 6), apart(4, 3)]}
     _counts(student, params, reference.count_parameters(params))
 
 
@@ -68,9 +76,9 @@ def test_the_same_tensor_twice(student, inputs):
 
 
 @covers(3)
-def test_a_layer_used_twice(student, reference, inputs, layer):
+def test_a_layer_used_twice(student, reference, inputs, apart):
     """a whole layer that occurs three times counts once"""
-    once = layer(4, inputs.integers(3, 9))
+    once = apart(4, inputs.integers(3, 9))
     _counts(student, {"layers": [once, once, dict(once)]}, reference.count_parameters(once), SAME)
 
 
@@ -104,9 +112,9 @@ def test_any_dtype(student, inputs):
 
 
 @covers(7)
-def test_arguments_stay_as_they_are(student, layer):
+def test_arguments_stay_as_they_are(student, apart):
     """the arguments stay as they are"""
-    params = {"layers": [layer(4, 6, requires_grad=True), (layer(4, 3),)]}
+    params = {"layers": [apart(4, 6, requires_grad=True), (apart(4, 3),)]}
     with unmodified(params):
         student.count_parameters(params)
 
@@ -123,9 +131,9 @@ def test_layout_and_flags_do_not_matter(student, inputs):
 
 
 @covers(9)
-def test_any_device(student, reference, inputs, layer):
+def test_any_device(student, reference, inputs, apart):
     """parameters may lie on any device"""
-    params = [layer(4, 6), inputs.randn(3)]
+    params = [apart(4, 6), inputs.randn(3)]
     wanted = reference.count_parameters(params)
     _counts(student, params, wanted)
     check_placement(student.count_parameters, wanted, (params,), {})
@@ -139,11 +147,11 @@ def test_default_dtype_does_not_matter(student):
 
 
 @covers(12)
-def test_calls_leave_no_trace(student, layer):
+def test_calls_leave_no_trace(student, apart):
     """an earlier call changes nothing"""
-    params = {"layers": [layer(4, 6), layer(4, 6)]}
+    params = {"layers": [apart(4, 6), apart(4, 6)]}
     wanted = 2 * (4 * 16 + 2 * 24 + 6 + 5 * 4)
     with leaves_no_state(), torch.no_grad():
-        _counts(student, {"layers": [layer(2, 3)]}, 4 * 4 + 2 * 6 + 3 + 5 * 2)
+        _counts(student, {"layers": [apart(2, 3)]}, 4 * 4 + 2 * 6 + 3 + 5 * 2)
         _counts(student, params, wanted, "what a call remembers must not outlive it")
         _counts(student, params, wanted, "what a call remembers must not outlive it")

@@ -3,7 +3,7 @@
 import torch
 
 from autograder.checking import (
-    DTYPES,
+    OTHER_DTYPES,
     agree,
     agree_gradients,
     agree_types,
@@ -12,6 +12,7 @@ from autograder.checking import (
     covers,
     default_dtype,
     keeps_device,
+    keeps_dtype,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -45,8 +46,8 @@ def test_values_worked_by_hand(student, device):
 
 @covers(2)
 def test_any_number_of_dimensions(student, reference, inputs):
-    """one to four dimensions, odd sizes and one"""
-    for shape, d_ff in (((5,), 3), ((3, 5), 8), ((2, 3, 4), 1), ((2, 1, 3, 1), 6)):
+    """one dimension to four, odd sizes and one"""
+    for shape, d_ff in (((5,), 3), ((2, 3, 4), 1), ((2, 1, 3, 1), 6)):
         agree(student.feed_forward, reference.feed_forward, *_example(inputs, *shape, d_ff=d_ff), hint=ORDER)
 
 
@@ -118,14 +119,13 @@ def test_large_numbers(student, reference, inputs):
 @covers(5)
 def test_dtype_is_kept(student, reference, inputs):
     """the result has the dtype of the input"""
-    for dtype in DTYPES:
-        agree_types(student.feed_forward, reference.feed_forward, *_example(inputs, 3, 4, dtype=dtype))
+    keeps_dtype(student.feed_forward, reference.feed_forward, *_example(inputs, 3, 4))
 
 
 @covers(5)
 def test_accurate_in_every_dtype(student, reference, inputs):
     """as accurate as each dtype allows"""
-    for dtype in DTYPES:
+    for dtype in OTHER_DTYPES:
         agree(student.feed_forward, reference.feed_forward, *_example(inputs, 3, 4, dtype=dtype))
 
 

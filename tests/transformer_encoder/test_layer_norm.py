@@ -5,7 +5,7 @@ import math
 import torch
 
 from autograder.checking import (
-    DTYPES,
+    OTHER_DTYPES,
     agree,
     agree_gradients,
     agree_types,
@@ -14,6 +14,7 @@ from autograder.checking import (
     covers,
     default_dtype,
     keeps_device,
+    keeps_dtype,
     leaves_no_state,
     noncontiguous,
     on_copies,
@@ -65,8 +66,8 @@ def test_biased_variance(student, device):
 
 @covers(2)
 def test_any_number_of_dimensions(student, reference, inputs):
-    """one to four dimensions, odd sizes and one"""
-    for shape in ((7,), (3, 5), (2, 3, 4), (2, 1, 3, 5)):
+    """one dimension to four, odd sizes and one"""
+    for shape in ((7,), (2, 1, 3, 5)):
         agree(student.layer_norm, reference.layer_norm, *_example(inputs, *shape), hint=TOKEN)
 
 
@@ -89,9 +90,8 @@ def test_shift_changes_nothing(student, reference, inputs):
     """a constant added to all numbers of a token changes nothing"""
     _, gamma, beta = _example(inputs, 8)
     x = inputs.randint(-12, 12, (3, 8)).float() / 4  # quarters: the sums below are exact
-    for constant in (0, 16):
-        shifted = _before(student.layer_norm, lambda x, c=constant: x + c)
-        agree(shifted, reference.layer_norm, x, gamma, beta, hint=STABLE)
+    shifted = _before(student.layer_norm, lambda x: x + 16)
+    agree(shifted, reference.layer_norm, x, gamma, beta, hint=STABLE)
 
 
 @covers(3)
@@ -125,7 +125,7 @@ def test_tiny_variance(student, reference, inputs):
 def test_eps_as_given(student, reference, inputs):
     """eps is used as it is given, by its name"""
     x, gamma, beta = _example(inputs, 3, 5)
-    for eps in (0.5, 1e-2, 0.0):
+    for eps in (0.5, 0.0):
         agree(student.layer_norm, reference.layer_norm, x, gamma, beta, eps=eps, hint=INSIDE)
 
 
@@ -140,14 +140,13 @@ def test_large_numbers(student, reference, inputs):
 @covers(5)
 def test_dtype_is_kept(student, reference, inputs):
     """the result has the dtype of the input"""
-    for dtype in DTYPES:
-        agree_types(student.layer_norm, reference.layer_norm, *_example(inputs, 3, 4, dtype=dtype))
+    keeps_dtype(student.layer_norm, reference.layer_norm, *_example(inputs, 3, 4))
 
 
 @covers(5)
 def test_accurate_in_every_dtype(student, reference, inputs):
     """as accurate as each dtype allows"""
-    for dtype in DTYPES:
+    for dtype in OTHER_DTYPES:
         agree(student.layer_norm, reference.layer_norm, *_example(inputs, 3, 6, dtype=dtype))
 
 
