@@ -272,7 +272,7 @@ class HeadFiniteMask(nn.Module):
 @wrong(
     "ScaledDotProductAttention",
     idea="NaN that is replaced after it was made looks right and still poisons the gradient.",
-    caught_by="test_gradients_where_all_is_blocked",
+    caught_by="test_gradients_reach_x_and_every_weight",
 )
 class HeadNaNGradient(nn.Module):
     def __init__(self, d_model, d_k, d_v):
@@ -833,7 +833,7 @@ class HeadsNaNWhereAllIsBlocked(nn.Module):
 @wrong(
     "MultiHeadAttention",
     idea="NaN that is replaced after it was made looks right and still poisons the gradient.",
-    caught_by="test_gradients_where_all_is_blocked",
+    caught_by="test_gradients_reach_x_and_every_weight",
 )
 class HeadsNaNGradient(nn.Module):
     def __init__(self, d_model, n_heads):
