@@ -7,6 +7,8 @@ control characters to lie, and a line by direction marks to read backwards. Must
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rich.table import Table
 
 from autograder.results import ExerciseResult, Results, SubmissionResult, TestResult
@@ -69,6 +71,7 @@ def feedback(result: SubmissionResult) -> str:
     return "\n\n".join([head, *notes, *(exercise_text(exercise) for exercise in result.exercises)]) + "\n"
 
 
+@lru_cache(maxsize=256)  # a student's page, file and notebook say it, and most students' right answers say the same
 def exercise_text(exercise: ExerciseResult) -> str:
     """One exercise's points, the ideas behind what is wrong, then a line a test; what failed says why, indented."""
     head = f"{exercise.name}: {points(exercise.score)} of {points(exercise.max_score)} points"
