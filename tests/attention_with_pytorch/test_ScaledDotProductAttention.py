@@ -195,9 +195,10 @@ def test_gradients_reach_x_and_every_weight(pair, agree_all_gradients, inputs):
 def test_inputs_stay_as_they_are(pair, inputs):
     """X, the mask and the weights stay as they are"""
     ours, _ = pair(4, 3, 5)
-    X, mask = inputs.randn(2, 4, 4), inputs.mask(4, 4)
-    with unmodified(X, mask, *ours.parameters()):
-        ours(X, mask=mask)
+    for requires_grad in (False, True):
+        X, mask = inputs.randn(2, 4, 4, requires_grad=requires_grad), inputs.mask(4, 4)
+        with unmodified(X, mask, *ours.parameters()):
+            ours(X, mask=mask)
 
 
 @covers(8)

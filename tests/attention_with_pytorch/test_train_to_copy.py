@@ -267,8 +267,8 @@ def test_device_is_kept(student, inputs):
     module, X = learner(student.builtin, drawn(inputs)), inputs.randn(1, 2, 3)
     if X.is_cuda:
         student.train_to_copy(module, X, 1, 0.1)
-    if any(parameter.device != X.device for parameter in module.parameters()):
-        raise Mismatch("weights on the device where they were", "others", "train the module where it is")
+        if any(parameter.device != X.device for parameter in module.parameters()):
+            raise Mismatch("weights on the device where they were", "others", "train the module where it is")
     check_placement(student.train_to_copy, [0.0], (module, X, 1, 0.1), {})
 
 
@@ -277,7 +277,9 @@ def test_default_dtype_does_not_matter(check, inputs):
     """the result does not depend on the default dtype"""
     X, weights = inputs.randn(2, 2, 3), drawn(inputs)
     with default_dtype(torch.float64):
-        check(X, weights, steps=1)
+        module = check(X, weights, steps=1)
+    if any(parameter.dtype != X.dtype for parameter in module.parameters()):
+        raise Mismatch("float32 weights, as they were", "weights of another dtype", "train the module as it is")
 
 
 @covers(12)

@@ -182,9 +182,10 @@ def test_gradients_of_all_arguments(student, reference, inputs):
 @covers(7)
 def test_arguments_stay_as_they_are(student, inputs):
     """the arguments stay as they are"""
-    arguments = _example(inputs, 2, 3, 4)
-    with unmodified(*arguments):
-        student.batch_norm(*arguments)
+    for requires_grad in (False, True):
+        arguments = [tensor.requires_grad_(requires_grad) for tensor in _example(inputs, 2, 3, 4)]
+        with unmodified(*arguments):
+            student.batch_norm(*arguments)
 
 
 @covers(8)

@@ -175,9 +175,11 @@ def test_gradients_of_all_arguments(student, reference, inputs, layer):
 @covers(7)
 def test_arguments_stay_as_they_are(student, inputs, layer):
     """the arguments stay as they are"""
-    ids, params = _example(inputs, layer, 3, n_layers=1)
-    with unmodified(ids, params):
-        student.encoder(ids, params, n_heads=2)
+    for requires_grad in (False, True):
+        ids, params = _example(inputs, layer, 3, n_layers=1)
+        params["W_embed"].requires_grad_(requires_grad)
+        with unmodified(ids, params):
+            student.encoder(ids, params, n_heads=2)
 
 
 @covers(8)

@@ -198,9 +198,11 @@ def test_gradients_of_all_arguments(student, reference, inputs, layer):
 @covers(7)
 def test_arguments_stay_as_they_are(student, inputs, layer):
     """the arguments stay as they are"""
-    x, params, mask = inputs.randn(3, 4), layer(4, 6), inputs.mask(3, 3)
-    with unmodified(x, params, mask):
-        student.encoder_layer(x, params, n_heads=2, mask=mask)
+    for requires_grad in (False, True):
+        x, params = inputs.randn(3, 4, requires_grad=requires_grad), layer(4, 6, requires_grad=requires_grad)
+        mask = inputs.mask(3, 3)
+        with unmodified(x, params, mask):
+            student.encoder_layer(x, params, n_heads=2, mask=mask)
 
 
 @covers(8)

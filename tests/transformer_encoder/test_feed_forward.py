@@ -153,9 +153,10 @@ def test_silent_units_pass_no_gradient(student, reference, inputs):
 @covers(7)
 def test_arguments_stay_as_they_are(student, inputs):
     """the arguments stay as they are"""
-    arguments = _example(inputs, 3, 4)
-    with unmodified(*arguments):
-        student.feed_forward(*arguments)
+    for requires_grad in (False, True):
+        arguments = [tensor.requires_grad_(requires_grad) for tensor in _example(inputs, 3, 4)]
+        with unmodified(*arguments):
+            student.feed_forward(*arguments)
 
 
 @covers(8)
